@@ -15,10 +15,7 @@ impl Bitmap {
     /// Makes `len` clear bits.
     #[must_use]
     pub fn new(len: usize) -> Bitmap {
-        Bitmap {
-            words: vec![0; len.div_ceil(64)],
-            len,
-        }
+        Bitmap { words: vec![0; len.div_ceil(64)], len }
     }
 
     /// Returns the number of bits.
@@ -64,9 +61,7 @@ impl Bitmap {
     #[must_use]
     pub fn count(&self, range: Range<usize>) -> usize {
         assert!(range.end <= self.len, "bits {range:?} of {}", self.len);
-        words(range)
-            .map(|(word, mask)| (self.words[word] & mask).count_ones() as usize)
-            .sum()
+        words(range).map(|(word, mask)| (self.words[word] & mask).count_ones() as usize).sum()
     }
 
     /// Returns the runs of bits in `range` that equal `value`, in order.
@@ -83,11 +78,7 @@ impl Bitmap {
     /// Finds the first bit in `range` that equals `value`.
     fn find(&self, range: Range<usize>, value: bool) -> Option<usize> {
         words(range).find_map(|(word, mask)| {
-            let bits = if value {
-                self.words[word]
-            } else {
-                !self.words[word]
-            } & mask;
+            let bits = if value { self.words[word] } else { !self.words[word] } & mask;
             (bits != 0).then(|| word * 64 + bits.trailing_zeros() as usize)
         })
     }
@@ -113,11 +104,9 @@ mod tests {
         assert_eq!(bits.set(10..150), 140);
         assert_eq!(bits.set(60..160), 10);
         assert_eq!(bits.count(0..200), 150);
-        assert_eq!(bits.runs(0..200, true).collect::<Vec<_>>(), [10..160]);
-        assert_eq!(
-            bits.runs(0..200, false).collect::<Vec<_>>(),
-            [0..10, 160..200]
-        );
+        let held: Vec<_> = bits.runs(0..200, true).collect();
+        assert_eq!((held.len(), held[0].clone()), (1, 10..160));
+        assert_eq!(bits.runs(0..200, false).collect::<Vec<_>>(), [0..10, 160..200]);
         assert_eq!(bits.runs(64..64, true).count(), 0);
         assert!(bits.get(159));
         assert!(!bits.get(160));

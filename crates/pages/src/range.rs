@@ -25,10 +25,7 @@ impl VaRange {
     /// Makes `[start, start + len)`.
     #[must_use]
     pub const fn of(start: Va, len: Bytes) -> VaRange {
-        VaRange {
-            start,
-            end: start.add(len),
-        }
+        VaRange { start, end: start.add(len) }
     }
 
     /// Returns the first address.
@@ -84,10 +81,7 @@ impl VaRange {
     /// Widens both ends outwards to multiples of `size`.
     #[must_use]
     pub const fn widen(self, size: PageSize) -> VaRange {
-        VaRange {
-            start: self.start.align_down(size),
-            end: self.end.align_up(size),
-        }
+        VaRange { start: self.start.align_down(size), end: self.end.align_up(size) }
     }
 
     /// Returns how many whole pages of `size` the range holds.

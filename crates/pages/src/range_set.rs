@@ -20,9 +20,7 @@ impl RangeSet {
     /// Makes an empty set.
     #[must_use]
     pub const fn new() -> RangeSet {
-        RangeSet {
-            ranges: BTreeMap::new(),
-        }
+        RangeSet { ranges: BTreeMap::new() }
     }
 
     /// Adds every address of `range`.
@@ -48,11 +46,8 @@ impl RangeSet {
     pub fn remove(&mut self, range: VaRange) -> Vec<VaRange> {
         let inside = self.within(range).collect::<Vec<_>>();
         for piece in &inside {
-            let (&start, &end) = self
-                .ranges
-                .range(..=piece.start())
-                .next_back()
-                .expect("the piece is in the set");
+            let (&start, &end) =
+                self.ranges.range(..=piece.start()).next_back().expect("the piece is in the set");
             self.ranges.remove(&start);
             if start < piece.start() {
                 self.ranges.insert(start, piece.start());
@@ -67,10 +62,7 @@ impl RangeSet {
     /// Says whether `address` is in the set.
     #[must_use]
     pub fn contains(&self, address: Va) -> bool {
-        self.ranges
-            .range(..=address)
-            .next_back()
-            .is_some_and(|(_, &end)| address < end)
+        self.ranges.range(..=address).next_back().is_some_and(|(_, &end)| address < end)
     }
 
     /// Says whether every address of `range` is in the set.
@@ -86,11 +78,7 @@ impl RangeSet {
 
     /// Returns the parts of `range` that are in the set, in order.
     pub fn within(&self, range: VaRange) -> impl Iterator<Item = VaRange> + '_ {
-        let first = self
-            .ranges
-            .range(..=range.start())
-            .next_back()
-            .map(|(&s, _)| s);
+        let first = self.ranges.range(..=range.start()).next_back().map(|(&s, _)| s);
         self.ranges
             .range(first.unwrap_or(range.start())..)
             .take_while(move |&(&start, _)| start < range.end())
@@ -123,9 +111,7 @@ impl RangeSet {
 
     /// Returns the ranges in order.
     pub fn iter(&self) -> impl Iterator<Item = VaRange> + '_ {
-        self.ranges
-            .iter()
-            .map(|(&start, &end)| VaRange::new(start, end))
+        self.ranges.iter().map(|(&start, &end)| VaRange::new(start, end))
     }
 
     /// Returns the total length.
@@ -171,9 +157,7 @@ mod tests {
 
     /// A small deterministic generator: tests must not depend on the machine.
     fn next(state: &mut u64) -> u64 {
-        *state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         *state >> 33
     }
 
@@ -206,19 +190,14 @@ mod tests {
                 let gaps: u64 = set.gaps(range(0, 64)).map(|gap| gap.len().0).sum();
                 assert_eq!(gaps, 64 - set.len().0, "seed {seed}");
                 let merged: Vec<_> = set.iter().collect();
-                assert!(
-                    merged.windows(2).all(|w| w[0].end() < w[1].start()),
-                    "seed {seed}"
-                );
+                assert!(merged.windows(2).all(|w| w[0].end() < w[1].start()), "seed {seed}");
             }
         }
     }
 
     #[test]
     fn covers_needs_every_address() {
-        let set: RangeSet = [range(0, 4), range(4, 8), range(10, 12)]
-            .into_iter()
-            .collect();
+        let set: RangeSet = [range(0, 4), range(4, 8), range(10, 12)].into_iter().collect();
         assert!(set.covers(range(1, 8)));
         assert!(!set.covers(range(1, 9)));
         assert!(!set.covers(range(8, 10)));
