@@ -74,12 +74,7 @@ const fn feature(
 ) -> Feature {
     #[expect(clippy::cast_possible_truncation, reason = "at most 63")]
     let bit = mask.trailing_zeros() as u8;
-    Feature {
-        bit,
-        name,
-        since: KernelVersion::new(major, minor),
-        gives,
-    }
+    Feature { bit, name, since: KernelVersion::new(major, minor), gives }
 }
 
 /// Every known feature, by bit.
@@ -93,72 +88,22 @@ pub const HISTORY: &[Feature] = &[
         (5, 7),
         "write-protecting anonymous memory",
     ),
-    feature(
-        FEATURE_EVENT_FORK,
-        "EVENT_FORK",
-        (4, 11),
-        "following fork into the child",
-    ),
-    feature(
-        FEATURE_EVENT_REMAP,
-        "EVENT_REMAP",
-        (4, 11),
-        "following mremap",
-    ),
-    feature(
-        FEATURE_EVENT_REMOVE,
-        "EVENT_REMOVE",
-        (4, 11),
-        "notice of madvise dropping pages",
-    ),
+    feature(FEATURE_EVENT_FORK, "EVENT_FORK", (4, 11), "following fork into the child"),
+    feature(FEATURE_EVENT_REMAP, "EVENT_REMAP", (4, 11), "following mremap"),
+    feature(FEATURE_EVENT_REMOVE, "EVENT_REMOVE", (4, 11), "notice of madvise dropping pages"),
     feature(
         FEATURE_MISSING_HUGETLBFS,
         "MISSING_HUGETLBFS",
         (4, 11),
         "missing faults of hugetlb memory",
     ),
-    feature(
-        FEATURE_MISSING_SHMEM,
-        "MISSING_SHMEM",
-        (4, 11),
-        "missing faults of shared memory",
-    ),
-    feature(
-        FEATURE_EVENT_UNMAP,
-        "EVENT_UNMAP",
-        (4, 11),
-        "notice of munmap",
-    ),
-    feature(
-        FEATURE_SIGBUS,
-        "SIGBUS",
-        (4, 14),
-        "faults answered by a signal handler",
-    ),
-    feature(
-        FEATURE_THREAD_ID,
-        "THREAD_ID",
-        (4, 14),
-        "the faulting thread's id",
-    ),
-    feature(
-        FEATURE_MINOR_HUGETLBFS,
-        "MINOR_HUGETLBFS",
-        (5, 13),
-        "minor faults of hugetlb memory",
-    ),
-    feature(
-        FEATURE_MINOR_SHMEM,
-        "MINOR_SHMEM",
-        (5, 14),
-        "minor faults of shared memory",
-    ),
-    feature(
-        FEATURE_EXACT_ADDRESS,
-        "EXACT_ADDRESS",
-        (5, 18),
-        "the exact faulting address",
-    ),
+    feature(FEATURE_MISSING_SHMEM, "MISSING_SHMEM", (4, 11), "missing faults of shared memory"),
+    feature(FEATURE_EVENT_UNMAP, "EVENT_UNMAP", (4, 11), "notice of munmap"),
+    feature(FEATURE_SIGBUS, "SIGBUS", (4, 14), "faults answered by a signal handler"),
+    feature(FEATURE_THREAD_ID, "THREAD_ID", (4, 14), "the faulting thread's id"),
+    feature(FEATURE_MINOR_HUGETLBFS, "MINOR_HUGETLBFS", (5, 13), "minor faults of hugetlb memory"),
+    feature(FEATURE_MINOR_SHMEM, "MINOR_SHMEM", (5, 14), "minor faults of shared memory"),
+    feature(FEATURE_EXACT_ADDRESS, "EXACT_ADDRESS", (5, 18), "the exact faulting address"),
     feature(
         FEATURE_WP_HUGETLBFS_SHMEM,
         "WP_HUGETLBFS_SHMEM",
@@ -172,30 +117,10 @@ pub const HISTORY: &[Feature] = &[
         "write-protecting anonymous memory where no page is yet",
     ),
     feature(FEATURE_POISON, "POISON", (6, 6), "marking pages as lost"),
-    feature(
-        FEATURE_WP_ASYNC,
-        "WP_ASYNC",
-        (6, 7),
-        "tracking writes without messages",
-    ),
-    feature(
-        FEATURE_MOVE,
-        "MOVE",
-        (6, 8),
-        "moving pages without copying them",
-    ),
-    feature(
-        FEATURE_RWP,
-        "RWP",
-        (7, 3),
-        "faults on any access to a protected page",
-    ),
-    feature(
-        FEATURE_RWP_ASYNC,
-        "RWP_ASYNC",
-        (7, 3),
-        "tracking accesses without messages",
-    ),
+    feature(FEATURE_WP_ASYNC, "WP_ASYNC", (6, 7), "tracking writes without messages"),
+    feature(FEATURE_MOVE, "MOVE", (6, 8), "moving pages without copying them"),
+    feature(FEATURE_RWP, "RWP", (7, 3), "faults on any access to a protected page"),
+    feature(FEATURE_RWP_ASYNC, "RWP_ASYNC", (7, 3), "tracking accesses without messages"),
 ];
 
 /// Every known bit.

@@ -33,28 +33,14 @@ pub struct Encoding {
 
 impl Encoding {
     /// The packing of `asm-generic`: x86, Arm, RISC-V, LoongArch, s390 and most others.
-    pub const GENERIC: Encoding = Encoding {
-        size_bits: 14,
-        none: 0,
-        read: 2,
-        write: 1,
-    };
+    pub const GENERIC: Encoding = Encoding { size_bits: 14, none: 0, read: 2, write: 1 };
 
     /// The packing of MIPS, PowerPC, SPARC and Alpha: three direction bits, none of them zero.
-    pub const THREE_DIRECTION_BITS: Encoding = Encoding {
-        size_bits: 13,
-        none: 1,
-        read: 2,
-        write: 4,
-    };
+    pub const THREE_DIRECTION_BITS: Encoding =
+        Encoding { size_bits: 13, none: 1, read: 2, write: 4 };
 
     /// The packing of PA-RISC: as the generic one, with read and write exchanged.
-    pub const PARISC: Encoding = Encoding {
-        size_bits: 14,
-        none: 0,
-        read: 1,
-        write: 2,
-    };
+    pub const PARISC: Encoding = Encoding { size_bits: 14, none: 0, read: 1, write: 2 };
 
     /// The packing of the architecture this crate is compiled for.
     pub const NATIVE: Encoding = if cfg!(any(
@@ -106,10 +92,7 @@ impl Encoding {
     }
 
     const fn pack(self, direction: u32, kind: u8, nr: u8, size: usize) -> u32 {
-        assert!(
-            size < 1 << self.size_bits,
-            "argument too large for an ioctl number"
-        );
+        assert!(size < 1 << self.size_bits, "argument too large for an ioctl number");
         #[expect(clippy::cast_possible_truncation, reason = "asserted above")]
         let size = size as u32;
         direction << (16 + self.size_bits) | size << 16 | (kind as u32) << 8 | nr as u32
@@ -198,12 +181,7 @@ pub struct Request {
 }
 
 const fn request(nr: u8, name: &'static str, number: u32, major: u16, minor: u16) -> Request {
-    Request {
-        nr,
-        name,
-        number,
-        since: KernelVersion::new(major, minor),
-    }
+    Request { nr, name, number, since: KernelVersion::new(major, minor) }
 }
 
 /// Every request, by sequence number.
@@ -264,10 +242,6 @@ mod tests {
     #[test]
     fn requests_are_in_order_and_named_once() {
         assert!(REQUESTS.windows(2).all(|pair| pair[0].nr < pair[1].nr));
-        assert!(
-            REQUESTS
-                .iter()
-                .all(|request| request.number & 0xff == u32::from(request.nr))
-        );
+        assert!(REQUESTS.iter().all(|request| request.number & 0xff == u32::from(request.nr)));
     }
 }

@@ -74,11 +74,7 @@ impl UffdMsg {
     /// Makes a fork message that hands over descriptor `ufd`.
     #[must_use]
     pub fn from_fork(ufd: u32) -> UffdMsg {
-        UffdMsg {
-            event: event::FORK,
-            arg0: whole_word(ufd),
-            ..UffdMsg::default()
-        }
+        UffdMsg { event: event::FORK, arg0: whole_word(ufd), ..UffdMsg::default() }
     }
 
     /// Makes a remap message.
@@ -96,22 +92,13 @@ impl UffdMsg {
     /// Makes a remove or unmap message; `event` says which.
     #[must_use]
     pub fn from_remove(event: u8, arg: RemoveArg) -> UffdMsg {
-        UffdMsg {
-            event,
-            arg0: arg.start,
-            arg1: arg.end,
-            ..UffdMsg::default()
-        }
+        UffdMsg { event, arg0: arg.start, arg1: arg.end, ..UffdMsg::default() }
     }
 
     /// Reads the payload of a fault.
     #[must_use]
     pub fn pagefault(&self) -> PagefaultArg {
-        PagefaultArg {
-            flags: self.arg0,
-            address: self.arg1,
-            ptid: leading_half(self.arg2),
-        }
+        PagefaultArg { flags: self.arg0, address: self.arg1, ptid: leading_half(self.arg2) }
     }
 
     /// Reads the descriptor a fork hands over. It is open in the process that read the message.
@@ -123,20 +110,13 @@ impl UffdMsg {
     /// Reads the payload of a remap.
     #[must_use]
     pub fn remap(&self) -> RemapArg {
-        RemapArg {
-            from: self.arg0,
-            to: self.arg1,
-            len: self.arg2,
-        }
+        RemapArg { from: self.arg0, to: self.arg1, len: self.arg2 }
     }
 
     /// Reads the payload of a remove or unmap.
     #[must_use]
     pub fn remove(&self) -> RemoveArg {
-        RemoveArg {
-            start: self.arg0,
-            end: self.arg1,
-        }
+        RemoveArg { start: self.arg0, end: self.arg1 }
     }
 }
 
@@ -158,11 +138,7 @@ mod tests {
 
     #[test]
     fn payloads_lie_where_the_kernel_puts_them() {
-        let fault = PagefaultArg {
-            flags: 3,
-            address: 0x7000,
-            ptid: 42,
-        };
+        let fault = PagefaultArg { flags: 3, address: 0x7000, ptid: 42 };
         let bytes = UffdMsg::from_pagefault(fault).to_bytes();
         assert_eq!(bytes[0], event::PAGEFAULT);
         assert_eq!(bytes[8..16], 3u64.to_ne_bytes());
@@ -174,11 +150,7 @@ mod tests {
         assert_eq!(bytes[8..12], 9u32.to_ne_bytes());
         assert_eq!(UffdMsg::from_bytes(bytes).fork_ufd(), 9);
 
-        let moved = RemapArg {
-            from: 1,
-            to: 2,
-            len: 3,
-        };
+        let moved = RemapArg { from: 1, to: 2, len: 3 };
         assert_eq!(UffdMsg::from_remap(moved).remap(), moved);
         let gone = RemoveArg { start: 1, end: 2 };
         assert_eq!(UffdMsg::from_remove(event::UNMAP, gone).remove(), gone);

@@ -187,13 +187,7 @@ mod tests {
 
     #[test]
     fn bytes_hold_the_fields_in_order_and_come_back_equal() {
-        let copy = UffdioCopy {
-            dst: 1,
-            src: 2,
-            len: 3,
-            mode: 4,
-            copy: -5,
-        };
+        let copy = UffdioCopy { dst: 1, src: 2, len: 3, mode: 4, copy: -5 };
         let bytes = copy.to_bytes();
         assert_eq!(bytes[..8], 1u64.to_ne_bytes());
         assert_eq!(bytes[32..], (-5i64).to_ne_bytes());
@@ -202,11 +196,8 @@ mod tests {
 
     #[test]
     fn nested_ranges_come_first() {
-        let register = UffdioRegister {
-            range: UffdioRange { start: 7, len: 8 },
-            mode: 9,
-            ioctls: 10,
-        };
+        let register =
+            UffdioRegister { range: UffdioRange { start: 7, len: 8 }, mode: 9, ioctls: 10 };
         let bytes = register.to_bytes();
         assert_eq!(bytes[..16], UffdioRange { start: 7, len: 8 }.to_bytes());
         assert_eq!(UffdioRegister::from_bytes(bytes), register);

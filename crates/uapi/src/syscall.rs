@@ -28,9 +28,8 @@ const S390: Number = of("s390", 355);
 const SPARC: Number = of("sparc", 352);
 
 /// Every ABI that Rust compiles for. "generic" is aarch64, RISC-V, `LoongArch`, C-SKY, Hexagon.
-pub const NUMBERS: &[Number] = &[
-    GENERIC, X86_64, X32, I386, ARM, M68K, MIPS_O32, MIPS_N64, MIPS_N32, POWERPC, S390, SPARC,
-];
+pub const NUMBERS: &[Number] =
+    &[GENERIC, X86_64, X32, I386, ARM, M68K, MIPS_O32, MIPS_N64, MIPS_N32, POWERPC, S390, SPARC];
 
 const NARROW: bool = cfg!(target_pointer_width = "32");
 
@@ -46,11 +45,7 @@ pub const SYS_USERFAULTFD: u32 = if cfg!(target_arch = "x86_64") {
 } else if cfg!(any(target_arch = "mips", target_arch = "mips32r6")) {
     MIPS_O32.number
 } else if cfg!(any(target_arch = "mips64", target_arch = "mips64r6")) {
-    if NARROW {
-        MIPS_N32.number
-    } else {
-        MIPS_N64.number
-    }
+    if NARROW { MIPS_N32.number } else { MIPS_N64.number }
 } else if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
     POWERPC.number
 } else if cfg!(target_arch = "s390x") {

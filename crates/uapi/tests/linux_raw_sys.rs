@@ -119,11 +119,7 @@ const LAYOUTS: &[Pair] = layouts! {
 };
 
 const MESSAGE: &[Pair] = &[
-    (
-        "UffdMsg",
-        size_of::<ours::UffdMsg>() as u64,
-        size_of::<theirs::uffd_msg>() as u64,
-    ),
+    ("UffdMsg", size_of::<ours::UffdMsg>() as u64, size_of::<theirs::uffd_msg>() as u64),
     (
         "UffdMsg.arg0",
         offset_of!(ours::UffdMsg, arg0) as u64,

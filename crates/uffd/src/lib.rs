@@ -1,1 +1,4 @@
 //! userfaultfd complete and safe: every ioctl, feature, event and memory type.
+
+pub mod attach;
+pub mod ptrace;
