@@ -1,0 +1,51 @@
+//! The command line, defined once: help, man page and completions are all made from here.
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::CODES;
+use crate::{docs, doctor};
+
+/// Page faults, answered in user space: consistent snapshots of running processes.
+///
+/// faultless takes a core dump of a running, unmodified process and stops it only for the
+/// moment it takes to write-protect its memory; the memory itself is copied while the process
+/// runs on.
+#[derive(Parser)]
+#[command(
+    name = "faultless",
+    version,
+    after_long_help = CODES,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Doctor(doctor::Args),
+    #[command(hide = true)]
+    Idle(doctor::IdleArgs),
+    #[command(hide = true)]
+    Try(doctor::TryArgs),
+    #[command(hide = true)]
+    Man(docs::ManArgs),
+    #[command(hide = true)]
+    Completions(docs::CompletionsArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+}

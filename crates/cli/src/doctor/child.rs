@@ -1,0 +1,48 @@
+//! A child that waits to be tried on, with the rights of this process.
+
+use std::io::{self, Read as _};
+use std::process::{Child, Command, Stdio};
+
+use crate::exit::{Exit, Failure};
+
+/// Wait for the end of standard input, as the child doctor attaches to.
+#[derive(clap::Args)]
+pub(crate) struct IdleArgs {}
+
+/// Waits until the parent lets go.
+pub(crate) fn idle() -> Result<Exit, Failure> {
+    io::stdin()
+        .read_to_end(&mut Vec::new())
+        .map(|_| Exit::Done)
+        .map_err(|error| Failure::new(Exit::Peer, format_args!("standard input: {error}")))
+}
+
+/// A waiting child; it ends when this is dropped.
+pub(super) struct Idler(Child);
+
+impl Idler {
+    /// Starts one.
+    pub(super) fn start() -> io::Result<Idler> {
+        Command::new(std::env::current_exe()?)
+            .arg("idle")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map(Idler)
+    }
+
+    /// Returns its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Idler {
+    fn drop(&mut self) {
+        // The end of its standard input would do as well; a child that was broken by the trial
+        // must not keep doctor waiting.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,42 @@
+//! The program `faultless`: reads the command line, runs one command, turns its end into an
+//! exit code.
+//!
+//! stdout carries the result and nothing else, stderr the story. Every command is a module with
+//! `Args` (what was typed) and `run` (what is done about it); this file only dispatches.
+//!
+//! # Invariants
+//! - Every way out of the program passes through [`exit::Exit`], panics and signals included.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod docs;
+mod doctor;
+mod exit;
+mod output;
+mod table;
+
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+use exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    exit::report_panics();
+    // The hook above has already told the story; only the code is left to choose.
+    let end = panic::catch_unwind(AssertUnwindSafe(|| dispatch(Cli::parse().command)));
+    end.unwrap_or(Ok(Exit::Bug)).unwrap_or_else(|failure| failure.report()).into()
+}
+
+/// Runs the command that was asked for.
+fn dispatch(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Idle(_) => doctor::idle(),
+        Command::Try(args) => doctor::try_one(&args),
+        Command::Man(args) => docs::man(&args),
+        Command::Completions(args) => docs::completions(&args),
+    }
+}

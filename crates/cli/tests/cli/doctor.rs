@@ -1,0 +1,106 @@
+//! `faultless doctor` with and without rights.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Run, compile, has, is_root, need, need_some, program};
+
+/// The program where every user can reach it, gone when dropped.
+struct Installed(PathBuf);
+
+impl Installed {
+    fn new(name: &str) -> Installed {
+        let folder = std::env::temp_dir().join(format!("faultless-{name}-{}", std::process::id()));
+        fs::create_dir(&folder).expect("a folder of our own");
+        let everyone = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&folder, everyone.clone()).expect("our folder");
+        let installed = Installed(folder);
+        fs::copy(program(), installed.program()).expect("room for a copy");
+        fs::set_permissions(installed.program(), everyone).expect("our copy");
+        installed
+    }
+
+    fn program(&self) -> PathBuf {
+        self.0.join("faultless")
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Finds what is missing by a word of its name.
+fn lack<'a>(report: &'a Value, word: &str) -> &'a Value {
+    let lacks = report["lacks"].as_array().expect("a list");
+    lacks
+        .iter()
+        .find(|lack| lack["what"].as_str().is_some_and(|what| what.contains(word)))
+        .unwrap_or_else(|| panic!("no {word:?} in {lacks:#?}"))
+}
+
+/// Says whether a text of the report contains a word.
+fn says(value: &Value, word: &str) -> bool {
+    value.as_str().is_some_and(|text| text.contains(word))
+}
+
+fn setpriv(arguments: &[&str], program: &Path) -> Run {
+    let mut command = Command::new("setpriv");
+    Run::of(command.args(arguments).arg(program).args(["doctor", "--json"]))
+}
+
+/// Runs doctor as nobody in particular, without capabilities.
+fn as_nobody(program: &Path) -> Run {
+    setpriv(&["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"], program)
+}
+
+#[test]
+fn the_report_is_one_json_object_and_the_exit_code_its_verdict() {
+    let run = Run::faultless(&["doctor", "--json"]);
+    let report = run.json();
+    let works = report["snapshot_works"].as_bool().expect("a verdict");
+    assert_eq!(run.code, Some(if works { 0 } else { 1 }));
+    assert_eq!(run.stdout.lines().count(), 1);
+    assert!(report["host"]["kernel"].is_string());
+    assert!(report["lacks"].is_array());
+}
+
+#[test]
+fn the_text_fits_a_terminal_of_100_columns() {
+    let run = Run::faultless(&["doctor"]);
+    assert!(run.stdout.lines().all(|line| line.chars().count() <= 100), "{}", run.stdout);
+}
+
+#[test]
+fn without_capabilities_it_names_what_is_lost_and_the_command_that_gives_it() {
+    need!(is_root(), "needs root, to give its rights up");
+    need!(has("setpriv"), "needs setpriv");
+    let installed = Installed::new("nobody");
+    let run = as_nobody(&installed.program());
+    let report = run.json();
+    assert_eq!(report["rights"]["uid"], 65534);
+    for capability in report["rights"]["capabilities"].as_array().expect("a list") {
+        assert_eq!(capability["effective"], false, "{capability}");
+        assert_eq!(capability["bounding"], false, "{capability}");
+    }
+    let missing = lack(&report, "CAP_SYS_PTRACE");
+    assert!(says(&missing["costs"], "other users"), "{missing}");
+}
+
+#[test]
+fn a_filter_that_refuses_userfaultfd_is_named() {
+    need!(has("setpriv"), "needs setpriv");
+    let refuse = need_some!(compile("refuse_syscall"));
+    let number = faultless_uapi::syscall::SYS_USERFAULTFD.to_string();
+    let run =
+        Run::of(Command::new(refuse).args([number.as_str(), "1", program(), "doctor", "--json"]));
+    let report = run.json();
+    assert_eq!(run.code, Some(1), "{report:#}");
+    assert_eq!(report["rights"]["seccomp"], "filter");
+    assert_eq!(lack(&report, "seccomp")["needed"], true);
+}

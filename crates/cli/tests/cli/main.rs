@@ -1,0 +1,7 @@
+//! The program as its users meet it: what is typed, what is printed, how it ends.
+//!
+//! A test that cannot run here prints `skipped:` and why.
+
+mod doctor;
+mod support;
+mod usage;
