@@ -1,3 +1,61 @@
 //! Every chore of the project, as `cargo xtask NAME`.
+//!
+//! [`test`] runs the tests and counts them, [`ci`] is what must pass before a change lands,
+//! [`vm`] runs the tests on other kernels and architectures, [`soak`] holds the long runs. The same
+//! program is the first process inside the machines that `vm` boots ([`vm::guest`]).
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a chore talks to the person at the terminal"
+)]
 
-fn main() {}
+mod ci;
+mod command;
+mod debian;
+mod tally;
+mod test;
+mod tidy;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The chores of the faultless project.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Run every test of the workspace and count passed, failed and skipped
+    Test(test::Args),
+    /// Run the whole check: format, lints, docs, tidiness, the other architecture, tests
+    Ci,
+    /// Run the kernel-facing tests on another kernel or architecture, in QEMU
+    Vm(vm::Args),
+    /// The first process inside a machine booted by `vm`; not for use outside one
+    #[command(hide = true)]
+    VmGuest(vm::guest::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().chore {
+        Chore::Test(args) => test::run(&args),
+        Chore::Ci => ci::run(),
+        Chore::Vm(args) => vm::run(&args),
+        Chore::VmGuest(args) => vm::guest::run(&args),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(err) => {
+            eprintln!("xtask: {err:#}");
+            ExitCode::from(3)
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `cargo xtask test`: every test of the workspace, counted, with what was left out and why.
+//!
+//! Called by the command line and by [`crate::ci`].
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::command::{cargo, each_line, is_root, workspace_root};
+use crate::debian::{self, Need};
+use crate::tally::Tally;
+
+/// Programs the tests use; a test that finds its program missing skips, loudly.
+const NEEDS: &[Need] = &[
+    Need { program: "gcc", packages: "gcc libc6-dev", used_for: "tests on C programs" },
+    Need { program: "gdb", packages: "gdb", used_for: "tests that compare with gdb and gcore" },
+    Need { program: "readelf", packages: "binutils", used_for: "tests that compare with readelf" },
+    Need { program: "python3", packages: "python3", used_for: "tests on a Python program" },
+    Need { program: "zstd", packages: "zstd", used_for: "tests that unpack compressed cores" },
+    Need { program: "redis-server", packages: "redis-server", used_for: "tests on redis" },
+];
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args, Default)]
+pub(crate) struct Args {
+    /// Arguments for `cargo test`, such as `-p faultless-uffd` [default: the whole workspace]
+    #[arg(last = true)]
+    cargo_args: Vec<String>,
+}
+
+/// Runs the tests; `Ok(false)` if any failed. The count is the last line printed.
+pub(crate) fn run(args: &Args) -> Result<bool> {
+    let missing = debian::provide(NEEDS)?;
+    if !is_root() {
+        println!("not root: tests that need root skip themselves and say so");
+    }
+    for need in &missing {
+        println!("left out: {}: {}", need.used_for, debian::advice(need));
+    }
+    let mut tally = Tally::default();
+    let succeeded = each_line(&mut cargo_test(args)?, |line| {
+        println!("{line}");
+        tally.line(line);
+    })?;
+    if !succeeded && tally.failed() == 0 {
+        tally.fail("cargo test: did not build, or a test program died; see above".to_owned());
+    }
+    tally.print();
+    Ok(succeeded)
+}
+
+fn cargo_test(args: &Args) -> Result<Command> {
+    let mut command = cargo();
+    command.current_dir(workspace_root()?).args(["test", "--no-fail-fast"]);
+    if args.cargo_args.is_empty() {
+        command.arg("--workspace");
+    }
+    // The output of passing tests holds their skips and reasons.
+    command.args(&args.cargo_args).args(["--", "--show-output"]);
+    Ok(command)
+}
