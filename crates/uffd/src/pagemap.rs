@@ -8,6 +8,7 @@ use std::mem::size_of_val;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use faultless_pages::{Bytes, PageSize, Va, VaRange};
+use faultless_uapi::scan::pagemap as bit;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, pread};
 use rustix::process::Pid;
@@ -19,20 +20,20 @@ bitflags::bitflags! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct PageFlags: u64 {
         /// The page is in memory.
-        const PRESENT = 1 << 63;
+        const PRESENT = bit::PRESENT;
         /// The page is on swap; or nothing but a marker lies in its place (write-protect, poison,
         /// guard): markers are swap entries to the kernel. Not set for poisoned hugetlb pages.
-        const SWAPPED = 1 << 62;
+        const SWAPPED = bit::SWAPPED;
         /// The page belongs to a file or to shared memory; `PRESENT` pages only.
-        const FILE_OR_SHARED = 1 << 61;
+        const FILE_OR_SHARED = bit::FILE_OR_SHARED;
         /// A guard region (Linux 6.15): access raises `SIGSEGV`.
-        const GUARD = 1 << 58;
+        const GUARD = bit::GUARD;
         /// Write-protected through a userfaultfd (Linux 5.13); from 7.3 on also read-protected.
-        const UFFD_WP = 1 << 57;
+        const UFFD_WP = bit::UFFD_WP;
         /// Mapped once only (Linux 4.2).
-        const EXCLUSIVE = 1 << 56;
+        const EXCLUSIVE = bit::EXCLUSIVE;
         /// Written since the soft-dirty bits were last cleared (needs `CONFIG_MEM_SOFT_DIRTY`).
-        const SOFT_DIRTY = 1 << 55;
+        const SOFT_DIRTY = bit::SOFT_DIRTY;
     }
 }
 
@@ -155,11 +156,7 @@ impl Pagemap {
 
     fn open_path(path: &str, pid: Pid) -> Result<Pagemap, ProcessError> {
         match rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(fd) => Ok(Pagemap {
-                fd,
-                pid,
-                page_size: base_page_size(),
-            }),
+            Ok(fd) => Ok(Pagemap { fd, pid, page_size: base_page_size() }),
             Err(errno) => Err(error(pid, errno)),
         }
     }
@@ -197,7 +194,7 @@ impl Pagemap {
         range: VaRange,
         into: &mut [PagemapEntry],
     ) -> Result<usize, ProcessError> {
-        let range = range.widen(self.page_size);
+        let range = self.pages_of(range);
         let pages = Bytes(range.page_count(self.page_size)).as_usize();
         let bytes = as_bytes_mut(&mut into[..pages]);
         let mut done = 0;
@@ -210,6 +207,15 @@ impl Pagemap {
             }
         }
         Ok(done / size_of::<PagemapEntry>())
+    }
+
+    /// Returns all pages that `range` touches; an empty range touches none.
+    pub(crate) fn pages_of(&self, range: VaRange) -> VaRange {
+        if range.is_empty() {
+            let start = range.start().align_down(self.page_size);
+            return VaRange::new(start, start);
+        }
+        range.widen(self.page_size)
     }
 
     /// Reads the word of the page at `address`; of no page at all, if the process is gone.
@@ -243,11 +249,7 @@ fn as_bytes_mut(entries: &mut [PagemapEntry]) -> &mut [u8] {
 }
 
 fn error(pid: Pid, errno: Errno) -> ProcessError {
-    ProcessError {
-        op: ProcessOp::Pagemap,
-        pid,
-        errno,
-    }
+    ProcessError { op: ProcessOp::Pagemap, pid, errno }
 }
 
 #[cfg(test)]
@@ -267,10 +269,7 @@ mod tests {
 
     #[test]
     fn a_touched_page_is_present_and_an_untouched_one_is_not() {
-        let mapping = Mapping::builder(Bytes(4 * 4096))
-            .huge_pages(false)
-            .anonymous()
-            .unwrap();
+        let mapping = Mapping::builder(Bytes(4 * 4096)).huge_pages(false).anonymous().unwrap();
         mapping.store_u64(PAGE, 1);
         let pagemap = Pagemap::of_self().unwrap();
 
@@ -289,10 +288,7 @@ mod tests {
     fn shared_memory_is_told_from_private_memory() {
         let mapping = Mapping::memfd(PAGE).unwrap();
         mapping.store_u64(Bytes::ZERO, 1);
-        let entry = Pagemap::of_self()
-            .unwrap()
-            .entry(mapping.range().start())
-            .unwrap();
+        let entry = Pagemap::of_self().unwrap().entry(mapping.range().start()).unwrap();
         assert!(entry.is_file_or_shared(), "{entry:?}");
         assert!(entry.is_present());
     }
@@ -341,14 +337,8 @@ mod tests {
     #[test]
     fn debug_names_the_flags() {
         let entry = PagemapEntry(1 << 63 | 1 << 57 | 0xabc);
-        assert_eq!(
-            format!("{entry:?}"),
-            "0x8200000000000abc [PRESENT | UFFD_WP]"
-        );
+        assert_eq!(format!("{entry:?}"), "0x8200000000000abc [PRESENT | UFFD_WP]");
         assert_eq!(entry.frame(), Some(0xabc));
-        assert_eq!(
-            PagemapEntry(1 << 62 | 2 << 5 | 31).swap_slot(),
-            Some((31, 2))
-        );
+        assert_eq!(PagemapEntry(1 << 62 | 2 << 5 | 31).swap_slot(), Some((31, 2)));
     }
 }

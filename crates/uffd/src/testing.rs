@@ -20,17 +20,11 @@ static POOL: Mutex<()> = Mutex::new(());
 impl HugePages {
     /// Adds `count` pages of `size` to the pool; `None` if the system does not let it.
     pub(crate) fn reserve(size: PageSize, count: u64) -> Option<HugePages> {
-        let alone = POOL
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let alone = POOL.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let folder = format!("hugepages-{}kB", size.bytes().0 >> 10);
         let path = format!("/sys/kernel/mm/hugepages/{folder}/nr_hugepages");
         let before = read(&path)?;
-        let pool = HugePages {
-            path,
-            before,
-            _alone: alone,
-        };
+        let pool = HugePages { path, before, _alone: alone };
         fs::write(&pool.path, (before + count).to_string()).ok()?;
         (read(&pool.path)? >= before + count).then_some(pool)
     }

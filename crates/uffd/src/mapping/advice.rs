@@ -118,11 +118,7 @@ impl Mapping {
         if answer == 0 {
             Ok(())
         } else {
-            Err(MapError {
-                op: MapOp::Advise(advice),
-                len: range.len(),
-                errno: last_errno(),
-            })
+            Err(MapError { op: MapOp::Advise(advice), len: range.len(), errno: last_errno() })
         }
     }
 
@@ -140,12 +136,7 @@ impl Mapping {
     pub fn protect(&self, range: VaRange, protection: Protection) -> Result<(), MapError> {
         let start = self.pointer(range).cast();
         // SAFETY: the range is inside the mapping (`pointer`) and no reference into it exists.
-        unsafe { mprotect(start, range.len().as_usize(), protection.change_flags()) }.map_err(
-            |errno| MapError {
-                op: MapOp::Protect,
-                len: range.len(),
-                errno,
-            },
-        )
+        unsafe { mprotect(start, range.len().as_usize(), protection.change_flags()) }
+            .map_err(|errno| MapError { op: MapOp::Protect, len: range.len(), errno })
     }
 }

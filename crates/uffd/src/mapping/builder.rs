@@ -57,61 +57,40 @@ impl MappingBuilder {
     /// Keeps what is written from the object and from other processes. The default for
     /// anonymous memory, hugetlb memory and files.
     pub fn private(self) -> MappingBuilder {
-        MappingBuilder {
-            shared: Some(false),
-            ..self
-        }
+        MappingBuilder { shared: Some(false), ..self }
     }
 
     /// Shares what is written. The default for memfds.
     pub fn shared(self) -> MappingBuilder {
-        MappingBuilder {
-            shared: Some(true),
-            ..self
-        }
+        MappingBuilder { shared: Some(true), ..self }
     }
 
     /// Faults all pages in at once; what cannot be faulted in is left out without an error. Use
     /// [`Advice::PopulateWrite`] to learn of those.
     pub fn populate(self) -> MappingBuilder {
-        MappingBuilder {
-            populate: true,
-            ..self
-        }
+        MappingBuilder { populate: true, ..self }
     }
 
     /// Reserves neither swap space nor huge pages: a page that cannot be had raises `SIGBUS`.
     pub fn no_reserve(self) -> MappingBuilder {
-        MappingBuilder {
-            no_reserve: true,
-            ..self
-        }
+        MappingBuilder { no_reserve: true, ..self }
     }
 
     /// Leaves the memory out of children. Pages that were never shared with a child stay
     /// movable.
     pub fn dont_fork(self) -> MappingBuilder {
-        MappingBuilder {
-            dont_fork: true,
-            ..self
-        }
+        MappingBuilder { dont_fork: true, ..self }
     }
 
     /// Asks for (`true`) or forbids (`false`) transparent huge pages. The default is the
     /// system's.
     pub fn huge_pages(self, wanted: bool) -> MappingBuilder {
-        MappingBuilder {
-            huge_pages: Some(wanted),
-            ..self
-        }
+        MappingBuilder { huge_pages: Some(wanted), ..self }
     }
 
     /// Starts the mapping at a multiple of `size`.
     pub fn aligned(self, size: PageSize) -> MappingBuilder {
-        MappingBuilder {
-            align: Some(size),
-            ..self
-        }
+        MappingBuilder { align: Some(size), ..self }
     }
 
     /// Sets what may be done with the memory; reading and writing by default.
@@ -161,12 +140,7 @@ impl MappingBuilder {
     pub fn file(self, fd: OwnedFd, offset: u64) -> Result<Mapping, MapError> {
         let fd = Arc::new(fd);
         let object = Object { fd, offset };
-        self.map(
-            MapOp::Map,
-            Some(object),
-            base_page_size(),
-            MapFlags::empty(),
-        )
+        self.map(MapOp::Map, Some(object), base_page_size(), MapFlags::empty())
     }
 
     /// Maps an object that another mapping already shows.
@@ -180,16 +154,9 @@ impl MappingBuilder {
         let make = || {
             let fd = memfd_create("faultless", flags)?;
             ftruncate(&fd, len.0)?;
-            Ok(Object {
-                fd: Arc::new(fd),
-                offset: 0,
-            })
+            Ok(Object { fd: Arc::new(fd), offset: 0 })
         };
-        make().map_err(|errno| MapError {
-            op: MapOp::CreateObject,
-            len,
-            errno,
-        })
+        make().map_err(|errno| MapError { op: MapOp::CreateObject, len, errno })
     }
 
     fn map(
@@ -200,19 +167,13 @@ impl MappingBuilder {
         extra: MapFlags,
     ) -> Result<Mapping, MapError> {
         let len = self.rounded(page_size);
-        let fd = object
-            .as_ref()
-            .map(|object| (object.fd.as_fd(), object.offset));
-        let base = self
-            .place(len, fd, extra | self.flags())
-            .map_err(|errno| MapError { op, len, errno })?;
-        let mapping = Mapping {
-            base,
+        let fd = object.as_ref().map(|object| (object.fd.as_fd(), object.offset));
+        let base = self.place(len, fd, extra | self.flags()).map_err(|errno| MapError {
+            op,
             len,
-            page_size,
-            shared: self.shared == Some(true),
-            object,
-        };
+            errno,
+        })?;
+        let mapping = Mapping { base, len, page_size, shared: self.shared == Some(true), object };
         self.advise_whole(&mapping)?;
         Ok(mapping)
     }
@@ -228,10 +189,7 @@ impl MappingBuilder {
             _ => MapFlags::PRIVATE,
         };
         // With transparent huge pages advised for, populating waits until the advice is given.
-        flags.set(
-            MapFlags::POPULATE,
-            self.populate && self.huge_pages.is_none(),
-        );
+        flags.set(MapFlags::POPULATE, self.populate && self.huge_pages.is_none());
         flags.set(MapFlags::NORESERVE, self.no_reserve);
         flags
     }
@@ -248,14 +206,7 @@ impl MappingBuilder {
             return map_at(ptr::null_mut(), len, protection, flags, fd);
         };
         let reserved = reserve(len, align)?;
-        map_at(
-            reserved.as_ptr(),
-            len,
-            protection,
-            flags | MapFlags::FIXED,
-            fd,
-        )
-        .inspect_err(|_| {
+        map_at(reserved.as_ptr(), len, protection, flags | MapFlags::FIXED, fd).inspect_err(|_| {
             // SAFETY: the reservation was made above and nobody else knows of it.
             let freed = unsafe { munmap(reserved.as_ptr().cast(), len.as_usize()) };
             // A failure costs address space only; the caller learns of the first error.
@@ -275,11 +226,7 @@ impl MappingBuilder {
         }
         if self.populate && self.huge_pages.is_some() {
             let writable = self.protection == Protection::ReadWrite;
-            let advice = if writable {
-                Advice::PopulateWrite
-            } else {
-                Advice::PopulateRead
-            };
+            let advice = if writable { Advice::PopulateWrite } else { Advice::PopulateRead };
             mapping.advise(whole, advice)?;
         }
         Ok(())
@@ -291,13 +238,7 @@ pub(super) fn reserve(len: Bytes, align: PageSize) -> Result<NonNull<u8>, Errno>
     let align = align.bytes().as_usize();
     let total = len.as_usize().checked_add(align).ok_or(Errno::NOMEM)?;
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-    let base = map_at(
-        ptr::null_mut(),
-        Bytes::from(total),
-        ProtFlags::empty(),
-        flags,
-        None,
-    )?;
+    let base = map_at(ptr::null_mut(), Bytes::from(total), ProtFlags::empty(), flags, None)?;
     let head = base.as_ptr().align_offset(align);
     let start = base.as_ptr().wrapping_add(head);
     let end = start.wrapping_add(len.as_usize());

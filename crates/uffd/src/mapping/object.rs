@@ -74,16 +74,10 @@ impl Mapping {
     }
 
     fn object_for(&self, op: MapOp) -> Result<&super::Object, MapError> {
-        self.object
-            .as_ref()
-            .ok_or_else(|| self.error(op, Errno::BADF))
+        self.object.as_ref().ok_or_else(|| self.error(op, Errno::BADF))
     }
 
     pub(super) fn error(&self, op: MapOp, errno: Errno) -> MapError {
-        MapError {
-            op,
-            len: self.len,
-            errno,
-        }
+        MapError { op, len: self.len, errno }
     }
 }

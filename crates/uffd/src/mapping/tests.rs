@@ -115,10 +115,7 @@ fn a_sealed_memfd_keeps_its_size_but_takes_writes() {
     let mapping = Mapping::memfd(PAGE).unwrap();
     mapping.seal(Seals::SHRINK | Seals::GROW).unwrap();
     let object = mapping.object().unwrap();
-    assert_eq!(
-        rustix::fs::ftruncate(object, 0),
-        Err(rustix::io::Errno::PERM)
-    );
+    assert_eq!(rustix::fs::ftruncate(object, 0), Err(rustix::io::Errno::PERM));
     mapping.store_u64(Bytes(0), 1);
     let error = mapping.seal(Seals::WRITE).unwrap_err();
     assert_eq!(error.errno, rustix::io::Errno::BUSY);
@@ -153,15 +150,10 @@ fn a_private_file_mapping_keeps_writes_to_itself() {
 fn a_shared_file_mapping_writes_to_the_file_at_its_offset() {
     let file = memory_file(&[3; 12288]);
     let fd = file.try_clone().unwrap().into();
-    let mapping = Mapping::builder(Bytes::kib(8))
-        .shared()
-        .file(fd, 4096)
-        .unwrap();
+    let mapping = Mapping::builder(Bytes::kib(8)).shared().file(fd, 4096).unwrap();
     mapping.write(Bytes(1), b"there");
     assert_eq!(&contents(&file)[4096..4102], b"\x03there");
-    mapping
-        .punch_hole(mapping.range_of(Bytes(0), PAGE))
-        .unwrap();
+    mapping.punch_hole(mapping.range_of(Bytes(0), PAGE)).unwrap();
     assert_eq!(contents(&file)[4095..4097], [3, 0]);
 }
 
@@ -187,10 +179,7 @@ fn a_read_only_descriptor_is_not_mapped_for_shared_writing() {
     let builder = Mapping::builder(PAGE).shared();
     let error = builder.file(fd.try_clone().unwrap().into(), 0).unwrap_err();
     assert_eq!(error.errno, rustix::io::Errno::ACCESS);
-    let mapping = builder
-        .protection(Protection::Read)
-        .file(fd.into(), 0)
-        .unwrap();
+    let mapping = builder.protection(Protection::Read).file(fd.into(), 0).unwrap();
     assert_holds(&mapping, Bytes(0), b"\x7fELF");
 }
 
@@ -208,18 +197,11 @@ fn populated_memory_is_present_at_once() {
 
 #[test]
 fn dropped_pages_read_as_zeros() {
-    let mapping = Mapping::builder(Bytes::kib(64))
-        .huge_pages(false)
-        .anonymous()
-        .unwrap();
-    mapping
-        .advise(mapping.range(), Advice::PopulateWrite)
-        .unwrap();
+    let mapping = Mapping::builder(Bytes::kib(64)).huge_pages(false).anonymous().unwrap();
+    mapping.advise(mapping.range(), Advice::PopulateWrite).unwrap();
     mapping.write(PAGE, &[1; 4096]);
     assert!(entry(&mapping, PAGE).is_present());
-    mapping
-        .advise(mapping.range_of(PAGE, PAGE), Advice::DontNeed)
-        .unwrap();
+    mapping.advise(mapping.range_of(PAGE, PAGE), Advice::DontNeed).unwrap();
     assert!(!entry(&mapping, PAGE).is_present());
     assert!(entry(&mapping, Bytes::ZERO).is_present());
     assert_eq!(mapping.load_u8(PAGE), 0);
@@ -247,11 +229,8 @@ fn advice_does_not_leave_the_mapping() {
 #[test]
 fn aligned_memory_can_become_one_huge_page() {
     let huge = PageSize::MIB2;
-    let mapping = Mapping::builder(huge.bytes())
-        .aligned(huge)
-        .huge_pages(true)
-        .anonymous()
-        .unwrap();
+    let mapping =
+        Mapping::builder(huge.bytes()).aligned(huge).huge_pages(true).anonymous().unwrap();
     assert!(mapping.range().is_aligned(huge));
     mapping.store_u64(Bytes(0), 1);
     if let Err(error) = mapping.advise(mapping.range(), Advice::Collapse) {
@@ -295,20 +274,14 @@ fn a_mapping_grows_shrinks_and_moves_with_what_it_holds() {
 
     mapping.resize(PAGE).unwrap();
     assert_eq!(mapping.len(), PAGE);
-    assert_eq!(
-        mapping.resize(Bytes::ZERO).unwrap_err().errno,
-        rustix::io::Errno::INVAL
-    );
+    assert_eq!(mapping.resize(Bytes::ZERO).unwrap_err().errno, rustix::io::Errno::INVAL);
     assert_eq!(mapping.load_u64(Bytes(0)), 0);
 }
 
 #[test]
 fn hugetlb_memory_private_and_shared() {
     let Some(pool) = HugePages::reserve(PageSize::MIB2, 2) else {
-        skip(
-            "hugetlb_memory_private_and_shared",
-            "no huge pages to be had",
-        );
+        skip("hugetlb_memory_private_and_shared", "no huge pages to be had");
         return;
     };
     let size = PageSize::MIB2;
@@ -318,10 +291,7 @@ fn hugetlb_memory_private_and_shared() {
     private.write(Bytes::mib(1), b"huge");
     assert!(entry(&private, Bytes::ZERO).is_present());
 
-    let shared = Mapping::builder(size.bytes())
-        .shared()
-        .hugetlb(size)
-        .unwrap();
+    let shared = Mapping::builder(size.bytes()).shared().hugetlb(size).unwrap();
     let alias = shared.alias().unwrap();
     shared.store_u64(Bytes(8), 3);
     assert_eq!(alias.load_u64(Bytes(8)), 3);

@@ -72,11 +72,7 @@ pub fn madvise(
         usize::try_from(advised).map_err(|_| last_errno())
     })
     .map(Bytes::from)
-    .map_err(|errno| ProcessError {
-        op: ProcessOp::Advise,
-        pid: process.pid(),
-        errno,
-    })
+    .map_err(|errno| ProcessError { op: ProcessOp::Advise, pid: process.pid(), errno })
 }
 
 #[cfg(test)]
@@ -103,10 +99,7 @@ mod tests {
         let entry = Pagemap::of_self().unwrap().entry(low.start()).unwrap();
         assert!(entry.is_present() || entry.is_swapped(), "{entry:?}");
         let nothing = VaRange::new(faultless_pages::Va(0x1000), faultless_pages::Va(0x2000));
-        assert_eq!(
-            madvise(&process, &[low, nothing, high], ProcessAdvice::Cold),
-            Ok(low.len()),
-        );
+        assert_eq!(madvise(&process, &[low, nothing, high], ProcessAdvice::Cold), Ok(low.len()),);
         let refused = madvise(&process, &[nothing], ProcessAdvice::Cold).unwrap_err();
         assert_eq!(refused.errno, Errno::NOMEM);
     }

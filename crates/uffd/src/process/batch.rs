@@ -75,8 +75,8 @@ impl Rest<'_> {
                 self.skip += len;
             }
         }
-        let filled = ptr::from_ref(&iovecs[..count]) as *const [libc::iovec];
         // SAFETY: the loop above has written the first `count` elements.
-        (unsafe { &*filled }, Bytes(total).as_usize())
+        let filled = unsafe { iovecs[..count].assume_init_ref() };
+        (filled, Bytes(total).as_usize())
     }
 }

@@ -113,11 +113,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_thing_the_cause_and_the_next_step() {
-        let error = ProcessError {
-            op: ProcessOp::ReadMemory,
-            pid: Pid::INIT,
-            errno: Errno::PERM,
-        };
+        let error = ProcessError { op: ProcessOp::ReadMemory, pid: Pid::INIT, errno: Errno::PERM };
         assert_eq!(
             error.to_string(),
             "cannot read memory of process 1: not permitted; run as its owner and, where \
@@ -127,11 +123,7 @@ mod tests {
 
     #[test]
     fn an_errno_without_a_single_meaning_prints_as_the_system_names_it() {
-        let error = ProcessError {
-            op: ProcessOp::Wait,
-            pid: Pid::INIT,
-            errno: Errno::NOMEM,
-        };
+        let error = ProcessError { op: ProcessOp::Wait, pid: Pid::INIT, errno: Errno::NOMEM };
         assert!(error.to_string().contains("os error 12"), "{error}");
     }
 }

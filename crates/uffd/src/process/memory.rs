@@ -38,10 +38,8 @@ use crate::sys::last_errno;
 pub fn read_memory(pid: Pid, ranges: &[VaRange], into: &mut [u8]) -> Result<usize, ProcessError> {
     check_lengths(ranges, into.len());
     in_batches(ranges, |done, remote| {
-        let local = libc::iovec {
-            iov_base: into[done..].as_mut_ptr().cast(),
-            iov_len: into.len() - done,
-        };
+        let local =
+            libc::iovec { iov_base: into[done..].as_mut_ptr().cast(), iov_len: into.len() - done };
         // SAFETY: `local` is the unwritten rest of an exclusively borrowed slice and `remote`
         // points to initialised iovecs; the kernel writes to `local` only, within its length
         // [K1]. Addresses in `remote` are never dereferenced by this process.
@@ -57,11 +55,7 @@ pub fn read_memory(pid: Pid, ranges: &[VaRange], into: &mut [u8]) -> Result<usiz
         };
         usize::try_from(copied).map_err(|_| last_errno())
     })
-    .map_err(|errno| ProcessError {
-        op: ProcessOp::ReadMemory,
-        pid,
-        errno,
-    })
+    .map_err(|errno| ProcessError { op: ProcessOp::ReadMemory, pid, errno })
 }
 
 /// Copies `from` into `ranges` of the memory of process `pid`, one after the other.
@@ -103,11 +97,7 @@ pub fn write_memory(pid: Pid, ranges: &[VaRange], from: &[u8]) -> Result<usize, 
         };
         usize::try_from(copied).map_err(|_| last_errno())
     })
-    .map_err(|errno| ProcessError {
-        op: ProcessOp::WriteMemory,
-        pid,
-        errno,
-    })
+    .map_err(|errno| ProcessError { op: ProcessOp::WriteMemory, pid, errno })
 }
 
 fn check_lengths(ranges: &[VaRange], local: usize) {

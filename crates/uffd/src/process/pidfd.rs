@@ -40,11 +40,7 @@ impl Pidfd {
     pub fn open(pid: Pid) -> Result<Pidfd, ProcessError> {
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(fd) => Ok(Pidfd { fd, pid }),
-            Err(errno) => Err(ProcessError {
-                op: ProcessOp::Open,
-                pid,
-                errno,
-            }),
+            Err(errno) => Err(ProcessError { op: ProcessOp::Open, pid, errno }),
         }
     }
 
@@ -109,11 +105,7 @@ impl Pidfd {
     }
 
     fn error(&self, op: ProcessOp, errno: Errno) -> ProcessError {
-        ProcessError {
-            op,
-            pid: self.pid,
-            errno,
-        }
+        ProcessError { op, pid: self.pid, errno }
     }
 }
 
@@ -188,8 +180,6 @@ mod tests {
 
     fn tempfile() -> std::fs::File {
         let flags = rustix::fs::MemfdFlags::CLOEXEC;
-        rustix::fs::memfd_create("pidfd-test", flags)
-            .unwrap()
-            .into()
+        rustix::fs::memfd_create("pidfd-test", flags).unwrap().into()
     }
 }

@@ -26,18 +26,14 @@ fn more_ranges_than_one_call_takes_arrive_in_order() {
     let pages = RANGES_PER_CALL as u64 * 2 + 5;
     let mapping = numbered(pages);
     // Backwards, so that no two neighbours can be merged.
-    let ranges: Vec<_> = (0..pages)
-        .rev()
-        .map(|page| mapping.range_of(Bytes(page * PAGE), Bytes(8)))
-        .collect();
+    let ranges: Vec<_> =
+        (0..pages).rev().map(|page| mapping.range_of(Bytes(page * PAGE), Bytes(8))).collect();
     let mut into = vec![0; ranges.len() * 8];
 
     assert_eq!(read_memory(getpid(), &ranges, &mut into), Ok(into.len()));
 
-    let read: Vec<_> = into
-        .chunks_exact(8)
-        .map(|eight| u64::from_ne_bytes(eight.try_into().unwrap()))
-        .collect();
+    let read: Vec<_> =
+        into.chunks_exact(8).map(|eight| u64::from_ne_bytes(eight.try_into().unwrap())).collect();
     assert_eq!(read, (0..pages).rev().collect::<Vec<_>>());
 }
 
@@ -45,17 +41,11 @@ fn more_ranges_than_one_call_takes_arrive_in_order() {
 fn a_hole_cuts_the_count_short_and_is_named_when_asked_for_first() {
     let mapping = numbered(4);
     mapping
-        .protect(
-            mapping.range_of(Bytes(2 * PAGE), Bytes(PAGE)),
-            crate::Protection::None,
-        )
+        .protect(mapping.range_of(Bytes(2 * PAGE), Bytes(PAGE)), crate::Protection::None)
         .unwrap();
     let mut into = vec![0xee; 4 * 4096];
 
-    assert_eq!(
-        read_memory(getpid(), &[mapping.range()], &mut into),
-        Ok(2 * 4096)
-    );
+    assert_eq!(read_memory(getpid(), &[mapping.range()], &mut into), Ok(2 * 4096));
     assert_eq!(into[4096], 1);
     assert_eq!(into[2 * 4096], 0xee, "nothing behind the count is written");
 
@@ -91,10 +81,7 @@ fn what_is_written_to_a_child_is_read_back() {
     let child = Victim::start();
     let stack = child.writable_range();
     let start = stack.start();
-    let ranges = [
-        VaRange::of(start, Bytes(3)),
-        VaRange::of(start.add(Bytes(100)), Bytes(5)),
-    ];
+    let ranges = [VaRange::of(start, Bytes(3)), VaRange::of(start.add(Bytes(100)), Bytes(5))];
     assert_eq!(write_memory(child.pid(), &ranges, b"onethree"), Ok(8));
     let mut back = [0; 8];
     assert_eq!(read_memory(child.pid(), &ranges, &mut back), Ok(8));

@@ -1,0 +1,247 @@
+//! Scans of this process on the running kernel, held against its pagemap entries.
+
+use faultless_pages::Bytes;
+
+use super::*;
+use crate::testing::skip;
+use crate::{Advice, Mapping, PagemapEntry, Protection};
+
+const PAGE: Bytes = Bytes::kib(4);
+
+/// Returns the open page table, or `None`, having said so, if the kernel does not scan.
+fn scannable(test: &str) -> Option<Pagemap> {
+    let pagemap = Pagemap::of_self().unwrap();
+    match PagemapScan::known_categories(&pagemap) {
+        Ok(_) => Some(pagemap),
+        Err(error) => {
+            skip(test, error);
+            None
+        }
+    }
+}
+
+fn page(mapping: &Mapping, index: u64) -> VaRange {
+    mapping.range_of(Bytes(index * PAGE.0), PAGE)
+}
+
+/// Makes 64 pages: every fourth untouched, read, written, dropped again.
+fn mixed() -> Mapping {
+    let mapping = Mapping::builder(Bytes(64 * PAGE.0)).huge_pages(false).anonymous().unwrap();
+    for index in 0..64 {
+        let offset = Bytes(index * PAGE.0);
+        match index % 4 {
+            0 => {}
+            1 => assert_eq!(mapping.load_u8(offset), 0),
+            2 => mapping.store_u8(offset, 1),
+            _ => {
+                mapping.store_u8(offset, 1);
+                mapping.advise(page(&mapping, index), Advice::DontNeed).unwrap();
+            }
+        }
+    }
+    mapping
+}
+
+#[test]
+fn present_pages_are_those_the_entries_call_present() {
+    let Some(pagemap) = scannable("present_pages_are_those_the_entries_call_present") else {
+        return;
+    };
+    for mapping in [mixed(), Mapping::memfd(Bytes(64 * PAGE.0)).unwrap()] {
+        if mapping.is_shared() {
+            mapping.store_u8(Bytes(5 * PAGE.0), 1);
+        }
+        let mut found = Vec::new();
+        PagemapScan::new()
+            .anyof(Category::PRESENT | Category::SWAPPED)
+            .return_mask(Category::PRESENT | Category::SWAPPED | Category::FILE)
+            .scan_all(&pagemap, mapping.range(), &mut found)
+            .unwrap();
+        let mut entries = [PagemapEntry::default(); 64];
+        assert_eq!(pagemap.entries(mapping.range(), &mut entries), Ok(64));
+        for (index, entry) in (0..).zip(entries) {
+            let address = page(&mapping, index).start();
+            let region = found.iter().find(|region| region.range.contains(address));
+            let categories = region.map_or(Category::empty(), |region| region.categories);
+            let has = |category| categories.contains(category);
+            assert_eq!(has(Category::PRESENT), entry.is_present(), "page {index}: {entry:?}");
+            assert_eq!(has(Category::SWAPPED), entry.is_swapped(), "page {index}: {entry:?}");
+            assert_eq!(has(Category::FILE), entry.is_file_or_shared(), "page {index}: {entry:?}");
+        }
+    }
+}
+
+#[test]
+fn the_page_of_zeros_can_be_left_out() {
+    let Some(pagemap) = scannable("the_page_of_zeros_can_be_left_out") else {
+        return;
+    };
+    let mapping = mixed();
+    let mut found = Vec::new();
+    PagemapScan::new()
+        .required(Category::PRESENT | Category::PFNZERO)
+        .inverted(Category::PFNZERO)
+        .scan_all(&pagemap, mapping.range(), &mut found)
+        .unwrap();
+    let written: Vec<_> = (0..64).filter(|i| i % 4 == 2).map(|i| page(&mapping, i)).collect();
+    assert_eq!(found.iter().map(|region| region.range).collect::<Vec<_>>(), written);
+    assert!(found.iter().all(|region| region.categories == Category::PRESENT));
+}
+
+#[test]
+fn a_page_limit_ends_the_walk_where_it_was_reached() {
+    let Some(pagemap) = scannable("a_page_limit_ends_the_walk_where_it_was_reached") else {
+        return;
+    };
+    let mapping =
+        Mapping::builder(Bytes(16 * PAGE.0)).huge_pages(false).populate().anonymous().unwrap();
+    let scan = PagemapScan::new().required(Category::PRESENT).max_pages(5);
+    let mut found = Vec::new();
+    let walk_end = scan.scan(&pagemap, mapping.range(), &mut found).unwrap();
+    assert_eq!(walk_end, page(&mapping, 5).start());
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].range, mapping.range_of(Bytes(0), Bytes(5 * PAGE.0)));
+
+    found.clear();
+    scan.scan_all(&pagemap, mapping.range(), &mut found).unwrap();
+    let whole = ScanRegion { range: mapping.range(), categories: Category::PRESENT };
+    assert_eq!(found, [whole], "pieces of one region come back as one");
+}
+
+#[test]
+fn more_regions_than_one_call_returns_are_all_found() {
+    let Some(pagemap) = scannable("more_regions_than_one_call_returns_are_all_found") else {
+        return;
+    };
+    let count = 3 * REGIONS_PER_CALL as u64 + 7;
+    let mapping =
+        Mapping::builder(Bytes(2 * count * PAGE.0)).huge_pages(false).anonymous().unwrap();
+    for index in 0..count {
+        mapping.store_u8(Bytes(2 * index * PAGE.0), 1);
+    }
+    let scan = PagemapScan::new().required(Category::PRESENT);
+    let mut found = Vec::new();
+    let walk_end = scan.scan(&pagemap, mapping.range(), &mut found).unwrap();
+    assert!(walk_end < mapping.range().end());
+    assert_eq!(found.len(), REGIONS_PER_CALL);
+
+    found.clear();
+    scan.scan_all(&pagemap, mapping.range(), &mut found).unwrap();
+    let expected: Vec<_> = (0..count).map(|index| page(&mapping, 2 * index)).collect();
+    assert_eq!(found.iter().map(|region| region.range).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_range_is_widened_to_whole_pages() {
+    let Some(pagemap) = scannable("a_range_is_widened_to_whole_pages") else {
+        return;
+    };
+    let mapping = mixed();
+    let mut found = Vec::new();
+    let within = mapping.range_of(Bytes(2 * PAGE.0 + 100), Bytes(1));
+    let walk_end = PagemapScan::new().scan(&pagemap, within, &mut found).unwrap();
+    assert_eq!(found[0].range, page(&mapping, 2));
+    assert_eq!(walk_end, page(&mapping, 3).start());
+    found.clear();
+    let empty = VaRange::new(within.start(), within.start());
+    PagemapScan::new().scan_all(&pagemap, empty, &mut found).unwrap();
+    PagemapScan::new().scan(&pagemap, empty, &mut found).unwrap();
+    assert_eq!(found, [], "no page");
+}
+
+#[test]
+fn guard_regions_are_found_where_the_kernel_knows_them() {
+    const TEST: &str = "guard_regions_are_found_where_the_kernel_knows_them";
+    let Some(pagemap) = scannable(TEST) else {
+        return;
+    };
+    if !PagemapScan::known_categories(&pagemap).unwrap().contains(Category::GUARD) {
+        return skip(TEST, "the kernel does not know the category GUARD");
+    }
+    let mapping = mixed();
+    mapping.advise(page(&mapping, 9), Advice::GuardInstall).unwrap();
+    let mut found = Vec::new();
+    let scan = PagemapScan::new().required(Category::GUARD);
+    scan.scan_all(&pagemap, mapping.range(), &mut found).unwrap();
+    assert_eq!(found, [ScanRegion { range: page(&mapping, 9), categories: Category::GUARD }]);
+}
+
+#[test]
+fn a_category_too_new_is_named_in_the_error() {
+    let Some(pagemap) = scannable("a_category_too_new_is_named_in_the_error") else {
+        return;
+    };
+    let unknown = Category::from_bits_retain(1 << 63);
+    let error = PagemapScan::new()
+        .required(unknown)
+        .scan(&pagemap, Mapping::anonymous(PAGE).unwrap().range(), &mut Vec::new())
+        .unwrap_err();
+    assert!(
+        matches!(error, ScanError::UnknownCategory { categories, .. } if categories == unknown)
+    );
+}
+
+#[test]
+fn memory_that_is_not_tracked_is_refused_if_asked_to_and_else_skipped() {
+    const TEST: &str = "memory_that_is_not_tracked_is_refused_if_asked_to_and_else_skipped";
+    let Some(pagemap) = scannable(TEST) else {
+        return;
+    };
+    let mapping = mixed();
+    let range = mapping.range();
+    let checked = PagemapScan::new().check_wpasync();
+    assert_eq!(
+        checked.scan(&pagemap, range, &mut Vec::new()),
+        Err(ScanError::NotTracked { range })
+    );
+    PagemapScan::new().protect_all(&pagemap, range).unwrap();
+    let entry = pagemap.entry(page(&mapping, 2).start()).unwrap();
+    assert!(!entry.is_uffd_wp(), "{entry:?}");
+}
+
+#[test]
+fn addresses_of_the_kernel_are_no_range() {
+    let Some(pagemap) = scannable("addresses_of_the_kernel_are_no_range") else {
+        return;
+    };
+    let range = VaRange::of(Va(1 << 63), PAGE);
+    assert_eq!(
+        PagemapScan::new().scan(&pagemap, range, &mut Vec::new()),
+        Err(ScanError::OutOfAddressSpace { range })
+    );
+}
+
+#[test]
+fn a_process_that_has_ended_is_gone() {
+    if scannable("a_process_that_has_ended_is_gone").is_none() {
+        return;
+    }
+    let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+    let pagemap = Pagemap::open(crate::Pid::from_child(&child)).unwrap();
+    let all = VaRange::new(Va(0), Va((1 << 47) - 4096));
+    let scan = PagemapScan::new().required(Category::PRESENT);
+    let mut found = Vec::new();
+    scan.scan_all(&pagemap, all, &mut found).unwrap();
+    assert!(!found.is_empty());
+
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let error = scan.scan_all(&pagemap, all, &mut found).unwrap_err();
+    assert_eq!(error, ScanError::Gone { range: all });
+    let first = VaRange::of(found[0].range.start(), PAGE);
+    assert_eq!(pagemap.entries(first, &mut [PagemapEntry::default()]), Ok(0));
+}
+
+#[test]
+fn forbidden_memory_is_scanned_all_the_same() {
+    let Some(pagemap) = scannable("forbidden_memory_is_scanned_all_the_same") else {
+        return;
+    };
+    let mapping = mixed();
+    mapping.protect(mapping.range(), Protection::None).unwrap();
+    let mut found = Vec::new();
+    let scan = PagemapScan::new().required(Category::PRESENT);
+    scan.scan_all(&pagemap, mapping.range(), &mut found).unwrap();
+    // Read and written pages are neighbours: 1 and 2, 5 and 6, …
+    assert_eq!(found.len(), 16);
+}
