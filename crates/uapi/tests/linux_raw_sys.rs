@@ -2,7 +2,8 @@
 //!
 //! The bindings lack, as of version 0.12: the numbers of MOVE, POISON, RWPROTECT, `SET_MODE`,
 //! `PAGEMAP_SCAN` and `USERFAULTFD_IOC_NEW`, the modes of requests other than REGISTER, COPY and
-//! ZEROPAGE, and everything new in 7.3. Those numbers follow from the struct sizes compared here and from the packing, which the other numbers prove.
+//! ZEROPAGE, and everything new in 7.3. Those numbers follow from the struct sizes compared
+//! here and from the packing, which the other numbers prove.
 
 use std::mem::{offset_of, size_of};
 

@@ -1,0 +1,347 @@
+//! The handshake (`UFFDIO_API`): features wanted, granted and missing.
+//!
+//! A handshake succeeds once per descriptor; a failed one may be repeated. Asking for a feature
+//! the kernel lacks fails the whole call and says nothing about which, so optional features are
+//! settled against a throw-away descriptor where one can be had.
+
+use std::fmt;
+use std::os::fd::AsFd;
+
+use bitflags::bitflags;
+use faultless_uapi::feature as bit;
+use faultless_uapi::{UFFD_API, UffdioApi, ioctl};
+use rustix::io::Errno;
+
+use crate::errno::Described;
+use crate::{Ioctls, Uffd, UnboundUffd, call, fdinfo, probe};
+
+bitflags! {
+    /// Features of a userfaultfd. Bits of kernels yet to come are kept.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Features: u64 {
+        /// Write-protect faults of anonymous memory (5.7).
+        const PAGEFAULT_FLAG_WP = bit::FEATURE_PAGEFAULT_FLAG_WP;
+        /// Report fork, with a descriptor for the child (4.11); needs `CAP_SYS_PTRACE`.
+        const EVENT_FORK = bit::FEATURE_EVENT_FORK;
+        /// Report mremap and keep the registration (4.11).
+        const EVENT_REMAP = bit::FEATURE_EVENT_REMAP;
+        /// Report madvise before it drops pages (4.11).
+        const EVENT_REMOVE = bit::FEATURE_EVENT_REMOVE;
+        /// Missing faults of hugetlb memory (4.11).
+        const MISSING_HUGETLBFS = bit::FEATURE_MISSING_HUGETLBFS;
+        /// Missing faults of shared memory (4.11).
+        const MISSING_SHMEM = bit::FEATURE_MISSING_SHMEM;
+        /// Report munmap (4.11).
+        const EVENT_UNMAP = bit::FEATURE_EVENT_UNMAP;
+        /// Raise SIGBUS instead of sending messages (4.14).
+        const SIGBUS = bit::FEATURE_SIGBUS;
+        /// Name the faulting thread (4.14).
+        const THREAD_ID = bit::FEATURE_THREAD_ID;
+        /// Minor faults of hugetlb memory (5.13).
+        const MINOR_HUGETLBFS = bit::FEATURE_MINOR_HUGETLBFS;
+        /// Minor faults of shared memory (5.14).
+        const MINOR_SHMEM = bit::FEATURE_MINOR_SHMEM;
+        /// Report the exact address (5.18).
+        const EXACT_ADDRESS = bit::FEATURE_EXACT_ADDRESS;
+        /// Write-protection of shared and hugetlb memory (5.19).
+        const WP_HUGETLBFS_SHMEM = bit::FEATURE_WP_HUGETLBFS_SHMEM;
+        /// Write-protection of anonymous memory where no page is yet (6.4).
+        const WP_UNPOPULATED = bit::FEATURE_WP_UNPOPULATED;
+        /// POISON (6.6).
+        const POISON = bit::FEATURE_POISON;
+        /// Track writes without messages (6.7).
+        const WP_ASYNC = bit::FEATURE_WP_ASYNC;
+        /// MOVE (6.8).
+        const MOVE = bit::FEATURE_MOVE;
+        /// Faults on any access to a protected page (7.3).
+        const RWP = bit::FEATURE_RWP;
+        /// Track accesses without messages (7.3); only together with `RWP`.
+        const RWP_ASYNC = bit::FEATURE_RWP_ASYNC;
+        const _ = !0;
+    }
+}
+
+impl Features {
+    /// The features that report events. While an event is unread, operations that fill pages are
+    /// held back with EAGAIN.
+    pub const EVENTS: Features = Features::EVENT_FORK
+        .union(Features::EVENT_REMAP)
+        .union(Features::EVENT_REMOVE)
+        .union(Features::EVENT_UNMAP);
+
+    /// Returns the features that come on when these are asked for.
+    fn effective(self) -> Features {
+        if self.contains(Features::WP_ASYNC) { self | Features::WP_UNPOPULATED } else { self }
+    }
+
+    /// Removes what the kernel refuses for the company it is in.
+    fn consistent(self) -> Features {
+        if self.contains(Features::RWP) { self } else { self - Features::RWP_ASYNC }
+    }
+}
+
+/// Prints `EVENT_FORK, MOVE`; bits without a name as a number.
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for feature in bit::HISTORY.iter().filter(|known| self.bits() & known.mask() != 0) {
+            write!(f, "{separator}{} (Linux {})", feature.name, feature.since)?;
+            separator = ", ";
+        }
+        match self.bits() & !bit::KNOWN {
+            0 if self.is_empty() => f.write_str("none"),
+            0 => Ok(()),
+            unknown => write!(f, "{separator}{unknown:#x}"),
+        }
+    }
+}
+
+/// Features to ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Without one of these the handshake fails.
+    pub required: Features,
+    /// These are taken where they can be had; [`Uffd::missing`] names the others.
+    pub optional: Features,
+}
+
+/// Why the kernel refused a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The kernel lacks required features: these, or one of these if no userfaultfd could be
+    /// opened to find out which.
+    Lacking(Features),
+    /// `EVENT_FORK` was required without `CAP_SYS_PTRACE`.
+    ForkNotPermitted,
+    /// `RWP_ASYNC` was required without `RWP`.
+    AsyncAlone,
+    /// The handshake has happened already; adopt the descriptor instead.
+    AlreadyDone,
+    /// The descriptor's handshake is still to come, so it cannot be adopted.
+    NotDone,
+    /// The descriptor is not a userfaultfd.
+    NotUserfaultfd,
+    /// Any other answer.
+    Other(Errno),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Lacking(features) => {
+                write!(f, "this kernel lacks {features}; run a newer kernel or do without")
+            }
+            Refusal::ForkNotPermitted => f.write_str(
+                "EVENT_FORK needs CAP_SYS_PTRACE; run as root, grant the capability, or do without",
+            ),
+            Refusal::AsyncAlone => {
+                f.write_str("RWP_ASYNC works only together with RWP; ask for both")
+            }
+            Refusal::AlreadyDone => {
+                f.write_str("the handshake has happened already; adopt the descriptor instead")
+            }
+            Refusal::NotDone => f.write_str("the handshake is still to come; do it first"),
+            Refusal::NotUserfaultfd => {
+                f.write_str("the descriptor is not a userfaultfd; check what the sender passed")
+            }
+            Refusal::Other(errno) => write!(f, "{}; see UFFDIO_API(2const)", Described(*errno)),
+        }
+    }
+}
+
+/// A handshake that failed. The descriptor is unharmed and can be tried again.
+#[derive(Debug)]
+pub struct HandshakeError {
+    /// Why.
+    pub refusal: Refusal,
+    /// The descriptor.
+    pub unbound: UnboundUffd,
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "userfaultfd handshake refused: {}", self.refusal)
+    }
+}
+
+impl std::error::Error for HandshakeError {}
+
+impl UnboundUffd {
+    /// Switches features on and makes the descriptor ready for use.
+    ///
+    /// Optional features the kernel lacks, or does not permit this process, are left out and the
+    /// call repeated on the same descriptor.
+    ///
+    /// # Errors
+    /// | errno | meaning | becomes |
+    /// |---|---|---|
+    /// | EINVAL | a feature is unknown | retried without optional ones, then [`Refusal::Lacking`] |
+    /// | EINVAL | the handshake is done | [`Refusal::AlreadyDone`] |
+    /// | EPERM | `EVENT_FORK` without `CAP_SYS_PTRACE` | retried without, then [`Refusal::ForkNotPermitted`] |
+    /// | ENOTTY | no userfaultfd | [`Refusal::NotUserfaultfd`] |
+    ///
+    /// # Kernel
+    /// Since 4.3; features by [`faultless_uapi::feature::HISTORY`]; `UFFDIO_API(2const)`.
+    pub fn handshake(self, wanted: Wanted) -> Result<Uffd, HandshakeError> {
+        match negotiate(&self, wanted) {
+            Ok(agreed) => Ok(agreed.into_uffd(self, wanted)),
+            Err(refusal) => Err(HandshakeError { refusal, unbound: self }),
+        }
+    }
+
+    /// Takes over a descriptor whose handshake another process did, or that came with a FORK
+    /// event and inherited it.
+    ///
+    /// Which features are on is read from `/proc/self/fdinfo`; what else the kernel supports
+    /// is not known then.
+    ///
+    /// # Errors
+    /// [`Refusal::NotDone`], [`Refusal::NotUserfaultfd`], or [`Refusal::Other`] if `/proc` cannot
+    /// be read.
+    ///
+    /// # Kernel
+    /// The file lists features since 4.3.
+    pub fn adopt(self) -> Result<Uffd, HandshakeError> {
+        let refusal = match fdinfo::read(self.fd.as_fd()) {
+            Ok(info) => match info.features {
+                Some(granted) => {
+                    return Ok(Uffd {
+                        fd: self.fd,
+                        route: self.route,
+                        granted,
+                        supported: Features::empty(),
+                        missing: Features::empty(),
+                        api_ioctls: Ioctls::empty(),
+                    });
+                }
+                None => Refusal::NotDone,
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Refusal::NotUserfaultfd
+            }
+            Err(error) => Refusal::Other(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        };
+        Err(HandshakeError { refusal, unbound: self })
+    }
+}
+
+/// What a successful handshake agreed on.
+struct Agreed {
+    asked: Features,
+    supported: Features,
+    api_ioctls: Ioctls,
+}
+
+impl Agreed {
+    fn into_uffd(self, unbound: UnboundUffd, wanted: Wanted) -> Uffd {
+        let granted = self.asked.effective();
+        Uffd {
+            fd: unbound.fd,
+            route: unbound.route,
+            granted,
+            supported: self.supported,
+            missing: wanted.optional - granted,
+            api_ioctls: self.api_ioctls,
+        }
+    }
+}
+
+fn negotiate(unbound: &UnboundUffd, wanted: Wanted) -> Result<Agreed, Refusal> {
+    let required = wanted.required;
+    if required.consistent() != required && !wanted.optional.contains(Features::RWP) {
+        return Err(Refusal::AsyncAlone);
+    }
+    let mut asked = (required | wanted.optional).consistent();
+    loop {
+        let refused = match try_handshake(unbound, asked) {
+            Ok(agreed) => return Ok(agreed),
+            Err(Errno::INVAL) => unknown_features(unbound, asked, required)?,
+            Err(Errno::PERM) if required.contains(Features::EVENT_FORK) => {
+                return Err(Refusal::ForkNotPermitted);
+            }
+            Err(Errno::PERM) if asked.contains(Features::EVENT_FORK) => Features::EVENT_FORK,
+            Err(Errno::NOTTY) => return Err(Refusal::NotUserfaultfd),
+            Err(errno) => return Err(Refusal::Other(errno)),
+        };
+        if required.intersects(refused) {
+            return Err(Refusal::Lacking(required & refused));
+        }
+        asked = (asked - refused).consistent();
+    }
+}
+
+/// Finds out which of `asked` this kernel does not know, after it said EINVAL to all together.
+fn unknown_features(
+    unbound: &UnboundUffd,
+    asked: Features,
+    required: Features,
+) -> Result<Features, Refusal> {
+    match fdinfo::read(unbound.fd.as_fd()) {
+        Ok(info) if info.features.is_some() => return Err(Refusal::AlreadyDone),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            return Err(Refusal::NotUserfaultfd);
+        }
+        // Without /proc the features decide.
+        _ => {}
+    }
+    let unknown = match probe() {
+        Ok(capabilities) => asked - capabilities.features,
+        // No throw-away descriptor can be had. The newest optional feature is the likeliest to
+        // be unknown; leaving out one at a time comes to an end after at most 64 tries.
+        Err(_) => highest(asked - required),
+    };
+    if unknown.is_empty() {
+        // Everything asked for is supported or required, and still the answer was no.
+        return Err(if required.is_empty() {
+            Refusal::Other(Errno::INVAL)
+        } else {
+            Refusal::Lacking(required)
+        });
+    }
+    Ok(unknown)
+}
+
+fn highest(features: Features) -> Features {
+    Features::from_bits_retain(features.bits().checked_ilog2().map_or(0, |bit| 1 << bit))
+}
+
+fn try_handshake(unbound: &UnboundUffd, asked: Features) -> Result<Agreed, Errno> {
+    let mut arg = UffdioApi { api: UFFD_API, features: asked.bits(), ioctls: 0 };
+    // SAFETY: UffdioApi is the struct of UFFDIO_API, which touches no address space.
+    unsafe { call::request::<{ ioctl::UFFDIO_API }, _>(unbound.fd.as_fd(), &mut arg) }?;
+    Ok(Agreed {
+        asked,
+        supported: Features::from_bits_retain(arg.features),
+        api_ioctls: Ioctls::from_bits_retain(arg.ioctls),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_print_names_and_versions_and_keep_unknown_bits() {
+        let features = Features::MOVE | Features::from_bits_retain(1 << 40);
+        assert_eq!(features.to_string(), "MOVE (Linux 6.8), 0x10000000000");
+        assert_eq!(Features::empty().to_string(), "none");
+    }
+
+    #[test]
+    fn every_known_bit_has_a_name_here() {
+        assert_eq!(Features::all().iter_names().count(), bit::HISTORY.len());
+        for (name, feature) in Features::all().iter_names() {
+            let known = &bit::HISTORY[feature.bits().trailing_zeros() as usize];
+            assert_eq!(name, known.name);
+        }
+    }
+
+    #[test]
+    fn asynchronous_tracking_is_left_out_without_its_base() {
+        assert_eq!(Features::RWP_ASYNC.consistent(), Features::empty());
+        let both = Features::RWP | Features::RWP_ASYNC;
+        assert_eq!(both.consistent(), both);
+        assert!(Features::WP_ASYNC.effective().contains(Features::WP_UNPOPULATED));
+    }
+}
