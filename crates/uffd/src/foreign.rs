@@ -1,10 +1,33 @@
-//! A userfaultfd of another process.
+//! A userfaultfd of another process, before and after its handshake.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-use crate::{MessageBatch, Uffd};
+use crate::{HandshakeError, MessageBatch, Uffd, UnboundUffd, Wanted};
+
+/// A userfaultfd of another process before its handshake, as [`crate::attach`] yields it.
+#[derive(Debug)]
+pub struct UnboundForeignUffd(UnboundUffd);
+
+impl UnboundForeignUffd {
+    /// Declares a userfaultfd to be another process's.
+    ///
+    /// # Safety
+    /// As for [`ForeignUffd::assume_foreign`].
+    #[must_use]
+    pub unsafe fn assume_foreign(unbound: UnboundUffd) -> UnboundForeignUffd {
+        UnboundForeignUffd(unbound)
+    }
+
+    /// Switches features on; see [`UnboundUffd::handshake`].
+    ///
+    /// # Errors
+    /// Those of [`UnboundUffd::handshake`].
+    pub fn handshake(self, wanted: Wanted) -> Result<ForeignUffd, HandshakeError> {
+        self.0.handshake(wanted).map(ForeignUffd)
+    }
+}
 
 /// A userfaultfd whose address space is not that of this process.
 ///

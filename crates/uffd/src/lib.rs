@@ -64,7 +64,7 @@ mod uffd;
 
 pub use error::{Op, OpError};
 pub use fdinfo::Queue;
-pub use foreign::ForeignUffd;
+pub use foreign::{ForeignUffd, UnboundForeignUffd};
 pub use handshake::{Features, HandshakeError, Refusal, Wanted};
 pub use mapping::{Advice, MapError, MapOp, Mapping, MappingBuilder, Protection, Seals};
 pub use messages::{Event, Fault, FaultKind, MessageBatch};

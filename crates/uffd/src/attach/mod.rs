@@ -35,6 +35,7 @@ use guardian::{Errand, Guardian, Report};
 use target::Candidate;
 
 use crate::ptrace::TraceOptions;
+use crate::{UnboundForeignUffd, UnboundUffd};
 
 /// How long one thread is given to stop before the next one is tried.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -45,7 +46,7 @@ const ATTEMPTS: usize = 3;
 #[derive(Debug)]
 pub struct Attachment {
     /// The userfaultfd, before its handshake; the only descriptor of it.
-    pub uffd: OwnedFd,
+    pub uffd: UnboundForeignUffd,
     /// The process, immune to the reuse of its id.
     pub pidfd: OwnedFd,
     /// The memory of the process, by address.
@@ -88,7 +89,12 @@ pub fn attach(pid: u32) -> Result<Attachment, AttachError> {
     let mut unresponsive = None;
     for &tid in candidate.threads.iter().take(ATTEMPTS) {
         match run(&candidate, &errand(tid), &device) {
-            Ok((uffd, by_device)) => return Ok(Attachment { uffd, pidfd, memory, by_device }),
+            Ok((uffd, by_device)) => {
+                // SAFETY: another process opened it: `Candidate::look` refuses this one.
+                let uffd =
+                    unsafe { UnboundForeignUffd::assume_foreign(UnboundUffd::from_fd(uffd)) };
+                return Ok(Attachment { uffd, pidfd, memory, by_device });
+            }
             Err(error @ AttachError::Unresponsive { .. }) => unresponsive = Some(error),
             Err(error) => return Err(error),
         }
