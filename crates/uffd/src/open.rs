@@ -221,6 +221,25 @@ impl Uffd {
     pub fn open(options: &OpenOptions) -> Result<UnboundUffd, OpenError> {
         open_with(*options, Path::new(DEVICE))
     }
+
+    /// Opens a userfaultfd for the memory of this process by one route only, to learn whether it
+    /// is open. The route decides about `user_mode_only` where it says so.
+    ///
+    /// # Errors
+    /// The step that failed, as for [`Uffd::open`].
+    ///
+    /// # Panics
+    /// For [`Route::Received`]: nothing can be opened there.
+    pub fn open_by(route: Route, options: &OpenOptions) -> Result<UnboundUffd, Attempt> {
+        let restricted = |user_mode_only| OpenOptions { user_mode_only, ..*options };
+        let fd = match route {
+            Route::Device => open_device(*options, Path::new(DEVICE)),
+            Route::Syscall => open_syscall(restricted(false), Step::Syscall),
+            Route::SyscallUserModeOnly => open_syscall(restricted(true), Step::SyscallUserModeOnly),
+            Route::Received => panic!("a userfaultfd is received, not opened"),
+        }?;
+        Ok(UnboundUffd { fd, route })
+    }
 }
 
 /// Opens a userfaultfd, with the device at `device`.
@@ -235,12 +254,16 @@ fn open_with(options: OpenOptions, device: &Path) -> Result<UnboundUffd, OpenErr
     } else {
         (Step::Syscall, Route::Syscall)
     };
+    open_syscall(options, step)
+        .map(|fd| UnboundUffd { fd, route })
+        .map_err(|second| OpenError { attempts: vec![first, second] })
+}
+
+fn open_syscall(options: OpenOptions, step: Step) -> Result<OwnedFd, Attempt> {
     // SAFETY: making the descriptor changes no memory; what it can do is behind the operations
     // of this crate.
-    match unsafe { userfaultfd(UserfaultfdFlags::from_bits_retain(options.flags())) } {
-        Ok(fd) => Ok(UnboundUffd { fd, route }),
-        Err(errno) => Err(OpenError { attempts: vec![first, Attempt { step, errno }] }),
-    }
+    unsafe { userfaultfd(UserfaultfdFlags::from_bits_retain(options.flags())) }
+        .map_err(|errno| Attempt { step, errno })
 }
 
 fn open_device(options: OpenOptions, device: &Path) -> Result<OwnedFd, Attempt> {
