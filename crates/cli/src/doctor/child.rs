@@ -1,16 +1,18 @@
 //! A child that waits to be tried on, with the rights of this process.
 
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 
 use crate::exit::{Exit, Failure};
+use crate::output;
 
 /// Wait for the end of standard input, as the child doctor attaches to.
 #[derive(clap::Args)]
 pub(crate) struct IdleArgs {}
 
-/// Waits until the parent lets go.
+/// Says that it runs, then waits until the parent lets go.
 pub(crate) fn idle() -> Result<Exit, Failure> {
+    output::bytes(|out| out.write_all(b"."))?;
     io::stdin()
         .read_to_end(&mut Vec::new())
         .map(|_| Exit::Done)
@@ -21,15 +23,19 @@ pub(crate) fn idle() -> Result<Exit, Failure> {
 pub(super) struct Idler(Child);
 
 impl Idler {
-    /// Starts one.
+    /// Starts one and waits until it runs: `spawn` returns while the program is being replaced,
+    /// and what is attached to then is neither the old one nor the new.
     pub(super) fn start() -> io::Result<Idler> {
-        Command::new(std::env::current_exe()?)
+        let mut idler = Command::new(std::env::current_exe()?)
             .arg("idle")
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map(Idler)
+            .map(Idler)?;
+        let stdout = idler.0.stdout.as_mut().expect("it is piped");
+        stdout.read_exact(&mut [0])?;
+        Ok(idler)
     }
 
     /// Returns its process id.

@@ -2,13 +2,16 @@
 //!
 //! Everything is read from `/proc` and `/sys`; only KVM is tried, by opening it.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::Path;
 
 use faultless_pages::Bytes;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use super::rights::{number, text};
+use super::tried::describe;
 
 /// The inode number of the initial process namespace, fixed by the kernel's ABI.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -139,10 +142,10 @@ fn pools(folder: &Path) -> Vec<Pool> {
 }
 
 fn kvm() -> Access {
-    match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+    match open("/dev/kvm", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
         Ok(_) => Access::Usable,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Access::Absent,
-        Err(error) => Access::Refused(error.to_string()),
+        Err(Errno::NOENT) => Access::Absent,
+        Err(errno) => Access::Refused(describe(errno)),
     }
 }
 

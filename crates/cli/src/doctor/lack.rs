@@ -3,9 +3,11 @@
 //! A pure function of the [`Diagnosis`]: the probes say what is, this file says what it means.
 
 use faultless_pages::Bytes;
+use rustix::io::Errno;
 use serde::Serialize;
 
 use super::Diagnosis;
+use super::features::Feature;
 use super::host::Access;
 use super::rights::Seccomp;
 
@@ -33,19 +35,103 @@ impl Lack {
 
 /// Finds everything that is missing, what a snapshot needs first.
 pub(crate) fn find(seen: &Diagnosis) -> Vec<Lack> {
-    let mut lacks: Vec<Lack> = [attach(seen), other_users(seen), kvm(seen)]
-        .into_iter()
-        .flatten()
-        .chain(memory(seen))
-        .collect();
+    let mut lacks: Vec<Lack> =
+        [syscall(seen), device(seen), attach(seen), other_users(seen), page_scan(seen), kvm(seen)]
+            .into_iter()
+            .flatten()
+            .chain(features(seen))
+            .chain(memory(seen))
+            .collect();
     lacks.sort_by_key(|lack| !lack.needed);
     lacks
+}
+
+/// `userfaultfd(2)`: the call a snapshot has the target make, unless the device serves.
+fn syscall(seen: &Diagnosis) -> Option<Lack> {
+    let refusal = &seen.userfaultfd.syscall;
+    if refusal.works() {
+        return None;
+    }
+    let needed = !seen.tools.attach.works();
+    let costs = match needed {
+        true => "snapshot: a process cannot be given a userfaultfd",
+        false => "nothing for a snapshot, which takes the way through /dev/userfaultfd",
+    };
+    let lack = if seen.userfaultfd.syscall_user_mode_only.works() {
+        let what = "userfaultfd(2) that serves faults of the kernel: it asks for CAP_SYS_PTRACE in \
+                    the initial user namespace, as vm.unprivileged_userfaultfd is not 1";
+        Lack::of(what, costs, allow_by_sysctl(seen))
+    } else if seen.rights.seccomp != Seccomp::Filter && refusal.errno() == Some(Errno::NOSYS) {
+        let get = "boot a kernel built with CONFIG_USERFAULTFD=y, as those of Debian, Fedora, \
+                   Ubuntu and their relatives are";
+        Lack::of("userfaultfd: this kernel is built without it", costs, get)
+    } else {
+        let what = format!("userfaultfd(2): refused by a seccomp filter: {}", refusal.words());
+        Lack::of(what, costs, allow_by_seccomp(seen))
+    };
+    Some(lack.needed_if(needed))
+}
+
+/// Returns how a user without privileges gets a whole userfaultfd, the narrowest way first.
+fn allow_by_sysctl(seen: &Diagnosis) -> String {
+    let device = match seen.userfaultfd.device.errno() {
+        Some(Errno::ACCESS | Errno::PERM) => format!("{}, or ", allow_device(seen)),
+        _ => String::new(),
+    };
+    format!("{device}sudo sysctl -w vm.unprivileged_userfaultfd=1, or run faultless with sudo")
+}
+
+fn allow_device(seen: &Diagnosis) -> String {
+    format!("sudo setfacl -m u:{}:rw /dev/userfaultfd", seen.rights.uid)
+}
+
+/// Returns how the manager of this process is told to let the system call through.
+fn allow_by_seccomp(seen: &Diagnosis) -> &'static str {
+    match seen.host.container.as_deref() {
+        Some("docker") => {
+            "docker run --security-opt seccomp=unconfined --cap-add SYS_PTRACE ..., or allow \
+             userfaultfd in your seccomp profile"
+        }
+        Some("podman") => {
+            "podman run --security-opt seccomp=unconfined --cap-add SYS_PTRACE ..., or allow \
+             userfaultfd in your seccomp profile"
+        }
+        Some("kubernetes") => {
+            "set securityContext.seccompProfile.type to Unconfined, or to Localhost with a \
+             profile that allows userfaultfd"
+        }
+        _ => {
+            "allow userfaultfd where the filter is made: docker run --security-opt \
+             seccomp=unconfined ..., systemd SystemCallFilter=userfaultfd ptrace"
+        }
+    }
+}
+
+/// `/dev/userfaultfd`: the way around sysctl and capability.
+fn device(seen: &Diagnosis) -> Option<Lack> {
+    let device = &seen.userfaultfd.device;
+    let costs = "nothing for a snapshot; own userfaultfds need the system call's permission";
+    match device.errno()? {
+        Errno::NOENT | Errno::NXIO | Errno::NODEV => {
+            let get = match &seen.host.container {
+                Some(_) => "docker run --device /dev/userfaultfd ...",
+                None => "boot Linux 6.1 or newer with CONFIG_USERFAULTFD=y and devtmpfs",
+            };
+            Some(Lack::of("/dev/userfaultfd: not there", costs, get))
+        }
+        _ => Some(Lack::of(
+            format!("/dev/userfaultfd: {}", device.words()),
+            costs,
+            allow_device(seen),
+        )),
+    }
 }
 
 /// Attaching to a process of one's own, as a snapshot does.
 fn attach(seen: &Diagnosis) -> Option<Lack> {
     let tried = &seen.tools.attach;
-    if tried.works() {
+    // An errno means that everything worked but the call itself, and `syscall` tells of that.
+    if tried.works() || tried.errno().is_some() {
         return None;
     }
     let get = match seen.rights.ptrace_scope {
@@ -75,6 +161,16 @@ fn other_users(seen: &Diagnosis) -> Option<Lack> {
     Some(Lack::of("CAP_SYS_PTRACE", costs, get))
 }
 
+fn page_scan(seen: &Diagnosis) -> Option<Lack> {
+    let tried = &seen.tools.pagemap_scan;
+    if tried.works() {
+        return None;
+    }
+    let what = format!("PAGEMAP_SCAN: {}", tried.words());
+    let costs = "snapshot pauses longer: it reads the page table entry by entry";
+    Some(Lack::of(what, costs, "boot Linux 6.7 or newer"))
+}
+
 fn kvm(seen: &Diagnosis) -> Option<Lack> {
     let costs = "nothing for a snapshot; virtual machines here are emulated and slow";
     match &seen.host.kvm {
@@ -96,6 +192,28 @@ fn kvm(seen: &Diagnosis) -> Option<Lack> {
             Some(Lack::of("/dev/kvm: not there", costs, get))
         }
     }
+}
+
+/// Features of the handshake, those of one kernel together.
+fn features(seen: &Diagnosis) -> Vec<Lack> {
+    let missing: Vec<&Feature> =
+        seen.features.iter().filter(|feature| feature.supported == Some(false)).collect();
+    missing
+        .chunk_by(|a, b| a.since == b.since && a.needed == b.needed)
+        .map(|group| {
+            let list = |of: fn(&Feature) -> &str| {
+                group.iter().map(|feature| of(feature)).collect::<Vec<_>>().join(", ")
+            };
+            let gives = list(|feature| feature.gives);
+            let needed = group[0].needed;
+            Lack::of(
+                format!("features of Linux {}: {}", group[0].since, list(|feature| feature.name)),
+                if needed { format!("snapshot: {gives}") } else { gives },
+                format!("boot Linux {} or newer", group[0].since),
+            )
+            .needed_if(needed)
+        })
+        .collect()
 }
 
 /// Memory types that could not be tried or not be protected.

@@ -8,11 +8,13 @@
 //! - Nothing on the host is changed, and nothing stays behind.
 
 mod child;
+mod features;
 mod host;
 mod lack;
 mod probe;
 mod report;
 mod rights;
+mod routes;
 mod tools;
 mod tried;
 
@@ -44,6 +46,10 @@ pub(crate) struct Diagnosis {
     pub(crate) snapshot_works: bool,
     pub(crate) host: host::Host,
     pub(crate) rights: rights::Rights,
+    pub(crate) userfaultfd: routes::Routes,
+    pub(crate) features: Vec<features::Feature>,
+    /// Bits the kernel has and this program does not know.
+    pub(crate) unknown_features: u64,
     pub(crate) tools: tools::Tools,
     pub(crate) lacks: Vec<lack::Lack>,
 }
@@ -58,9 +64,14 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
 /// Tries everything.
 fn examine() -> Diagnosis {
     let rights = rights::Rights::read();
+    let userfaultfd = routes::Routes::try_all(rights.seccomp);
+    let supported = userfaultfd.features();
     let mut diagnosis = Diagnosis {
         snapshot_works: false,
         host: host::Host::read(),
+        features: features::list(supported),
+        unknown_features: features::unknown(supported),
+        userfaultfd,
         tools: tools::try_all(rights.seccomp),
         rights,
         lacks: Vec::new(),

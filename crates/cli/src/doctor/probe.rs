@@ -11,16 +11,21 @@ use clap::ValueEnum;
 use rustix::io::Errno;
 
 use super::rights::Seccomp;
-use super::tools;
 use super::tried::Tried;
+use super::{routes, tools};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
 /// Everything that may be refused by a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Probe {
+    Device,
+    Syscall,
+    SyscallUserModeOnly,
     PidfdOpen,
     PidfdGetfd,
+    ProcessVmReadv,
+    PagemapScan,
     Attach,
 }
 
@@ -54,9 +59,14 @@ impl Probe {
     /// Tries in this process.
     fn make(self) -> Tried {
         match self {
+            Probe::Device => routes::device(),
+            Probe::Syscall => routes::syscall(),
+            Probe::SyscallUserModeOnly => routes::syscall_user_mode_only(),
             Probe::PidfdOpen => tools::pidfd_open_self(),
             Probe::PidfdGetfd => tools::pidfd_getfd_self(),
-            Probe::Attach => tools::attach(),
+            Probe::ProcessVmReadv => tools::process_vm_readv_self(),
+            Probe::PagemapScan => tools::pagemap_scan_self(),
+            Probe::Attach => tools::attach_to_child(),
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) fn text(seen: &Diagnosis) -> String {
         ("host", host(&seen.host)),
         ("rights", rights(&seen.rights)),
         ("userfaultfd", userfaultfd(seen)),
+        ("features", features(seen)),
         ("settings", settings(&seen.host)),
     ];
     for (title, body) in sections {
@@ -85,14 +86,37 @@ fn rights(rights: &Rights) -> String {
 }
 
 fn userfaultfd(seen: &Diagnosis) -> String {
-    let tools = &seen.tools;
+    let (routes, tools) = (&seen.userfaultfd, &seen.tools);
     let mut table = Table::new(2);
     for (name, tried) in [
+        ("/dev/userfaultfd", &routes.device),
+        ("userfaultfd(2)", &routes.syscall),
+        ("userfaultfd(2), user-mode faults only", &routes.syscall_user_mode_only),
         ("attach to a process", &tools.attach),
         ("pidfd_open", &tools.pidfd_open),
         ("pidfd_getfd", &tools.pidfd_getfd),
+        ("process_vm_readv", &tools.process_vm_readv),
+        ("PAGEMAP_SCAN", &tools.pagemap_scan),
     ] {
         table.row([name, tried.words()]);
+    }
+    table.render()
+}
+
+fn features(seen: &Diagnosis) -> String {
+    let mut table = Table::new(2);
+    for feature in &seen.features {
+        let state = match feature.supported {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "?",
+        };
+        let since = format!("since {}", feature.since);
+        table.row([feature.name, state, &since, feature.gives]);
+    }
+    if seen.unknown_features != 0 {
+        let bits = format!("{:#x}", seen.unknown_features);
+        table.row(["unknown to this program", "yes", "", &bits]);
     }
     table.render()
 }

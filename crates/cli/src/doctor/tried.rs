@@ -75,7 +75,7 @@ impl Tried {
 }
 
 /// Names the errnos a doctor meets as the manual pages do, the others as the system does.
-fn describe(errno: Errno) -> String {
+pub(super) fn describe(errno: Errno) -> String {
     match name(errno) {
         Some(name) => format!("{} ({name})", meaning(errno)),
         None => errno.to_string(),
