@@ -35,13 +35,13 @@ impl Drop for Installed {
     }
 }
 
-/// Finds what is missing by a word of its name.
-fn lack<'a>(report: &'a Value, word: &str) -> &'a Value {
+/// Finds what is missing by the beginning of its name.
+fn lack<'a>(report: &'a Value, name: &str) -> &'a Value {
     let lacks = report["lacks"].as_array().expect("a list");
     lacks
         .iter()
-        .find(|lack| lack["what"].as_str().is_some_and(|what| what.contains(word)))
-        .unwrap_or_else(|| panic!("no {word:?} in {lacks:#?}"))
+        .find(|lack| lack["what"].as_str().is_some_and(|what| what.starts_with(name)))
+        .unwrap_or_else(|| panic!("no {name:?} in {lacks:#?}"))
 }
 
 /// Says whether a text of the report contains a word.
@@ -90,17 +90,70 @@ fn without_capabilities_it_names_what_is_lost_and_the_command_that_gives_it() {
     }
     let missing = lack(&report, "CAP_SYS_PTRACE");
     assert!(says(&missing["costs"], "other users"), "{missing}");
+
+    need!(is_closed_to_users(&report), "needs a host that closes userfaultfd to users");
+    assert_eq!(run.code, Some(1));
+    assert_eq!(report["userfaultfd"]["device"]["errno"], "EACCES");
+    assert_eq!(report["userfaultfd"]["syscall"]["errno"], "EPERM");
+    assert_eq!(report["userfaultfd"]["syscall_user_mode_only"]["result"], "works");
+    let missing = lack(&report, "userfaultfd(2)");
+    assert_eq!(missing["needed"], true);
+    assert!(says(&missing["get"], "setfacl -m u:65534:rw /dev/userfaultfd"), "{missing}");
+    assert!(says(&missing["get"], "sysctl -w vm.unprivileged_userfaultfd=1"), "{missing}");
+}
+
+/// Says whether an ordinary user gets no whole userfaultfd, as is the default.
+fn is_closed_to_users(report: &Value) -> bool {
+    let device = fs::metadata("/dev/userfaultfd");
+    report["rights"]["unprivileged_userfaultfd"] == 0
+        && device.is_ok_and(|device| device.permissions().mode() & 0o006 == 0)
+}
+
+#[test]
+fn root_of_a_user_namespace_is_told_that_its_capability_does_not_count() {
+    need!(has("unshare"), "needs unshare");
+    let installed = Installed::new("namespace");
+    let run = Run::of(
+        Command::new("unshare")
+            .args(["--user", "--map-root-user"])
+            .arg(installed.program())
+            .args(["doctor", "--json"]),
+    );
+    need!(run.code != Some(1) || !run.stdout.is_empty(), "needs user namespaces");
+    let report = run.json();
+    assert_eq!(report["rights"]["initial_user_namespace"], false);
+    let capability = &report["rights"]["capabilities"][0];
+    assert_eq!(capability["name"], "CAP_SYS_PTRACE");
+    assert_eq!(capability["effective"], true);
+    need!(is_closed_to_users(&report), "needs a host that closes userfaultfd to users");
+    assert_eq!(report["userfaultfd"]["syscall"]["errno"], "EPERM");
+    assert!(says(&lack(&report, "userfaultfd(2)")["what"], "initial user namespace"));
+}
+
+/// Runs doctor under a filter that refuses userfaultfd with `errno`, or ends the caller for 0.
+fn filtered(refuse: &Path, errno: &str) -> Run {
+    let number = faultless_uapi::syscall::SYS_USERFAULTFD.to_string();
+    Run::of(Command::new(refuse).args([number.as_str(), errno, program(), "doctor", "--json"]))
 }
 
 #[test]
 fn a_filter_that_refuses_userfaultfd_is_named() {
-    need!(has("setpriv"), "needs setpriv");
     let refuse = need_some!(compile("refuse_syscall"));
-    let number = faultless_uapi::syscall::SYS_USERFAULTFD.to_string();
-    let run =
-        Run::of(Command::new(refuse).args([number.as_str(), "1", program(), "doctor", "--json"]));
+    let run = filtered(&refuse, "1");
     let report = run.json();
     assert_eq!(run.code, Some(1), "{report:#}");
     assert_eq!(report["rights"]["seccomp"], "filter");
-    assert_eq!(lack(&report, "seccomp")["needed"], true);
+    assert_eq!(report["userfaultfd"]["syscall_user_mode_only"]["errno"], "EPERM");
+    let missing = lack(&report, "userfaultfd(2): refused by a seccomp filter");
+    assert_eq!(missing["needed"], true);
+    assert!(says(&missing["get"], "seccomp"), "{missing}");
+}
+
+#[test]
+fn a_filter_that_ends_the_caller_does_not_end_doctor() {
+    let refuse = need_some!(compile("refuse_syscall"));
+    let run = filtered(&refuse, "0");
+    let report = run.json();
+    assert_eq!(run.code, Some(1), "{report:#}");
+    assert!(says(&report["userfaultfd"]["syscall"]["cause"], "SIGSYS"), "{report:#}");
 }

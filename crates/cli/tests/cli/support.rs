@@ -1,7 +1,9 @@
 //! Running the program and its surroundings.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 /// How the program ended and what it said.
 pub(crate) struct Run {
@@ -64,18 +66,27 @@ pub(crate) fn has(tool: &str) -> bool {
 
 /// Compiles a C program of `tests/cli/targets`, or says why not.
 pub(crate) fn compile(name: &str) -> Result<PathBuf, String> {
+    /// Programs compiled by this process: tests run side by side and share them.
+    static COMPILED: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     if !has("cc") {
         return Err("needs a C compiler (cc)".into());
     }
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    let program = compiled.entry(name.to_owned()).or_insert_with(|| build(name));
+    Ok(program.clone())
+}
+
+fn build(name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cli/targets/{name}.c"));
-    // One file a test process: tests of several processes may compile at the same time.
-    let target =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // Renamed when whole: another test process may be running the one it replaces.
+    let fresh = program.with_extension(std::process::id().to_string());
     let built = Run::of(
-        Command::new("cc").args(["-O2", "-Wall", "-pthread", "-o"]).arg(&target).arg(source),
+        Command::new("cc").args(["-O2", "-Wall", "-pthread", "-o"]).arg(&fresh).arg(source),
     );
     assert_eq!(built.code, Some(0), "{}", built.stderr);
-    Ok(target)
+    std::fs::rename(&fresh, &program).expect("a folder of ours");
+    program
 }
 
 /// Leaves the test, saying why, when something it needs is not there.
