@@ -57,6 +57,7 @@ pub mod process;
 pub mod ptrace;
 mod register;
 mod scan;
+pub mod signal;
 mod sys;
 #[cfg(test)]
 mod testing;

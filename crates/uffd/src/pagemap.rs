@@ -308,7 +308,7 @@ mod tests {
     fn a_guard_region_shows_where_the_kernel_has_them() {
         let mapping = Mapping::anonymous(PAGE).unwrap();
         if let Err(error) = mapping.advise(mapping.range(), Advice::GuardInstall) {
-            skip("a_guard_region_shows_where_the_kernel_has_them", error);
+            skip(error);
             return;
         }
         let pagemap = Pagemap::of_self().unwrap();

@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::fs;
-use std::io::Write;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use faultless_pages::PageSize;
+
+use crate::{Pid, Pidfd};
 
 /// Free huge pages in a pool, taken back on drop.
 pub(crate) struct HugePages {
@@ -32,9 +35,8 @@ impl HugePages {
 
 impl Drop for HugePages {
     fn drop(&mut self) {
-        if let Err(error) = fs::write(&self.path, self.before.to_string()) {
-            say(format_args!("{} stays changed: {error}", self.path));
-        }
+        let restored = fs::write(&self.path, self.before.to_string());
+        assert!(restored.is_ok() || std::thread::panicking(), "{} stays changed", self.path);
     }
 }
 
@@ -42,12 +44,56 @@ fn read(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// Says that a test was left out, and why.
-pub(crate) fn skip(test: &str, why: impl fmt::Display) {
-    say(format_args!("SKIPPED {test}: {why}"));
+/// Says why a test is left out; xtask counts such a test as skipped.
+#[expect(clippy::print_stdout, reason = "the line belongs to the output of the test")]
+pub(crate) fn skip(why: impl fmt::Display) {
+    println!("skipped: {why}");
 }
 
-/// Writes a line that the test harness does not swallow, as it does what macros print.
-fn say(line: fmt::Arguments<'_>) {
-    writeln!(std::io::stderr(), "{line}").expect("a standard error to write to");
+/// Runs `body` in a process of its own and returns how that ended; for tests that change what a
+/// process has only one of, or end it.
+///
+/// `test` is the path of the calling test, which runs again there as the only one.
+pub(crate) fn in_child(test: &str, body: fn()) -> ExitStatus {
+    const CHILD: &str = "FAULTLESS_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some_and(|name| name == test) {
+        body();
+        std::process::exit(0);
+    }
+    let (_, path) = test.split_once("::").expect("a path that begins with the crate");
+    let mut child = Command::new(std::env::current_exe().expect("a path of this program"))
+        .args(["--exact", path, "--nocapture"])
+        .env(CHILD, test)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a second process");
+    let pidfd = Pidfd::open(Pid::from_child(&child)).expect("a child that was not waited for");
+    let ended = pidfd.poll(Some(Duration::from_secs(30))).expect("poll");
+    if !ended {
+        child.kill().expect("a child that still runs");
+    }
+    let output = child.wait_with_output().expect("a child");
+    relay(&output.stdout);
+    relay(&output.stderr);
+    assert!(ended, "{test} hung");
+    output.status
 }
+
+/// Makes what a child printed part of the test's own output.
+#[expect(clippy::print_stdout, reason = "a failed child says why")]
+fn relay(printed: &[u8]) {
+    for line in String::from_utf8_lossy(printed).lines() {
+        // xtask reads reasons at the start of a line, and must not read the child's counts.
+        let mark = if line.starts_with("skipped: ") { "" } else { "| " };
+        println!("{mark}{line}");
+    }
+}
+
+/// Names the calling test for [`in_child`].
+macro_rules! this_test {
+    ($name:ident) => {
+        concat!(module_path!(), "::", stringify!($name))
+    };
+}
+pub(crate) use this_test;

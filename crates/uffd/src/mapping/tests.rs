@@ -234,7 +234,7 @@ fn aligned_memory_can_become_one_huge_page() {
     assert!(mapping.range().is_aligned(huge));
     mapping.store_u64(Bytes(0), 1);
     if let Err(error) = mapping.advise(mapping.range(), Advice::Collapse) {
-        skip("aligned_memory_can_become_one_huge_page", error);
+        skip(error);
         return;
     }
     assert!(entry(&mapping, Bytes::mib(1)).is_present());
@@ -281,7 +281,7 @@ fn a_mapping_grows_shrinks_and_moves_with_what_it_holds() {
 #[test]
 fn hugetlb_memory_private_and_shared() {
     let Some(pool) = HugePages::reserve(PageSize::MIB2, 2) else {
-        skip("hugetlb_memory_private_and_shared", "no huge pages to be had");
+        skip("no huge pages to be had");
         return;
     };
     let size = PageSize::MIB2;

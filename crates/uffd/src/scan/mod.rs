@@ -184,6 +184,16 @@ impl PagemapScan {
         Ok(())
     }
 
+    /// Says whether any page that `range` touches matches. Async-signal-safe.
+    ///
+    /// # Errors
+    /// As for [`scan`](Self::scan).
+    pub fn finds_any(&self, pagemap: &Pagemap, range: VaRange) -> Result<bool, ScanError> {
+        let mut room = [MaybeUninit::uninit()];
+        let (regions, _) = self.max_pages(1).walk(pagemap, pagemap.pages_of(range), &mut room)?;
+        Ok(!regions.is_empty())
+    }
+
     /// Asks the kernel which categories it knows.
     ///
     /// # Errors

@@ -9,12 +9,12 @@ use crate::{Advice, Mapping, PagemapEntry, Protection};
 const PAGE: Bytes = Bytes::kib(4);
 
 /// Returns the open page table, or `None`, having said so, if the kernel does not scan.
-fn scannable(test: &str) -> Option<Pagemap> {
+fn scannable() -> Option<Pagemap> {
     let pagemap = Pagemap::of_self().unwrap();
     match PagemapScan::known_categories(&pagemap) {
         Ok(_) => Some(pagemap),
         Err(error) => {
-            skip(test, error);
+            skip(error);
             None
         }
     }
@@ -44,7 +44,7 @@ fn mixed() -> Mapping {
 
 #[test]
 fn present_pages_are_those_the_entries_call_present() {
-    let Some(pagemap) = scannable("present_pages_are_those_the_entries_call_present") else {
+    let Some(pagemap) = scannable() else {
         return;
     };
     for mapping in [mixed(), Mapping::memfd(Bytes(64 * PAGE.0)).unwrap()] {
@@ -73,7 +73,7 @@ fn present_pages_are_those_the_entries_call_present() {
 
 #[test]
 fn the_page_of_zeros_can_be_left_out() {
-    let Some(pagemap) = scannable("the_page_of_zeros_can_be_left_out") else {
+    let Some(pagemap) = scannable() else {
         return;
     };
     let mapping = mixed();
@@ -90,7 +90,7 @@ fn the_page_of_zeros_can_be_left_out() {
 
 #[test]
 fn a_page_limit_ends_the_walk_where_it_was_reached() {
-    let Some(pagemap) = scannable("a_page_limit_ends_the_walk_where_it_was_reached") else {
+    let Some(pagemap) = scannable() else {
         return;
     };
     let mapping =
@@ -110,7 +110,7 @@ fn a_page_limit_ends_the_walk_where_it_was_reached() {
 
 #[test]
 fn more_regions_than_one_call_returns_are_all_found() {
-    let Some(pagemap) = scannable("more_regions_than_one_call_returns_are_all_found") else {
+    let Some(pagemap) = scannable() else {
         return;
     };
     let count = 3 * REGIONS_PER_CALL as u64 + 7;
@@ -133,7 +133,7 @@ fn more_regions_than_one_call_returns_are_all_found() {
 
 #[test]
 fn a_range_is_widened_to_whole_pages() {
-    let Some(pagemap) = scannable("a_range_is_widened_to_whole_pages") else {
+    let Some(pagemap) = scannable() else {
         return;
     };
     let mapping = mixed();
@@ -151,12 +151,11 @@ fn a_range_is_widened_to_whole_pages() {
 
 #[test]
 fn guard_regions_are_found_where_the_kernel_knows_them() {
-    const TEST: &str = "guard_regions_are_found_where_the_kernel_knows_them";
-    let Some(pagemap) = scannable(TEST) else {
+    let Some(pagemap) = scannable() else {
         return;
     };
     if !PagemapScan::known_categories(&pagemap).unwrap().contains(Category::GUARD) {
-        return skip(TEST, "the kernel does not know the category GUARD");
+        return skip("the kernel does not know the category GUARD");
     }
     let mapping = mixed();
     mapping.advise(page(&mapping, 9), Advice::GuardInstall).unwrap();
@@ -168,7 +167,7 @@ fn guard_regions_are_found_where_the_kernel_knows_them() {
 
 #[test]
 fn a_category_too_new_is_named_in_the_error() {
-    let Some(pagemap) = scannable("a_category_too_new_is_named_in_the_error") else {
+    let Some(pagemap) = scannable() else {
         return;
     };
     let unknown = Category::from_bits_retain(1 << 63);
@@ -183,8 +182,7 @@ fn a_category_too_new_is_named_in_the_error() {
 
 #[test]
 fn memory_that_is_not_tracked_is_refused_if_asked_to_and_else_skipped() {
-    const TEST: &str = "memory_that_is_not_tracked_is_refused_if_asked_to_and_else_skipped";
-    let Some(pagemap) = scannable(TEST) else {
+    let Some(pagemap) = scannable() else {
         return;
     };
     let mapping = mixed();
@@ -201,7 +199,7 @@ fn memory_that_is_not_tracked_is_refused_if_asked_to_and_else_skipped() {
 
 #[test]
 fn addresses_of_the_kernel_are_no_range() {
-    let Some(pagemap) = scannable("addresses_of_the_kernel_are_no_range") else {
+    let Some(pagemap) = scannable() else {
         return;
     };
     let range = VaRange::of(Va(1 << 63), PAGE);
@@ -213,7 +211,7 @@ fn addresses_of_the_kernel_are_no_range() {
 
 #[test]
 fn a_process_that_has_ended_is_gone() {
-    if scannable("a_process_that_has_ended_is_gone").is_none() {
+    if scannable().is_none() {
         return;
     }
     let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
@@ -234,7 +232,7 @@ fn a_process_that_has_ended_is_gone() {
 
 #[test]
 fn forbidden_memory_is_scanned_all_the_same() {
-    let Some(pagemap) = scannable("forbidden_memory_is_scanned_all_the_same") else {
+    let Some(pagemap) = scannable() else {
         return;
     };
     let mapping = mixed();
