@@ -66,11 +66,7 @@ fn any_cut_core_is_caught() {
     let path = directory.path().join("a.core");
     let (layout, runs, cut) = small();
     for compressed in [false, true] {
-        let write = if compressed {
-            write_compressed
-        } else {
-            write_raw
-        };
+        let write = if compressed { write_compressed } else { write_raw };
         write(&path, layout.clone(), &runs, &cut);
         let good = std::fs::read(&path).unwrap();
         for len in (0..good.len()).step_by(31).chain([good.len() - 1]) {
@@ -101,17 +97,10 @@ fn an_error_names_file_offset_field_and_both_values() {
     let mut object = good.clone();
     object[16] = 2;
     let text = error(&object);
-    assert!(
-        text.ends_with("file type at offset 0x10: expected 4 (core), found 2"),
-        "{text}"
-    );
+    assert!(text.ends_with("file type at offset 0x10: expected 4 (core), found 2"), "{text}");
     let mut foreign = good.clone();
     foreign[18..20].copy_from_slice(&243u16.to_le_bytes());
     assert!(error(&foreign).contains("found 243"), "{}", error(&foreign));
-    assert!(
-        error(b"hello world").contains("magic"),
-        "{}",
-        error(b"hello world")
-    );
+    assert!(error(b"hello world").contains("magic"), "{}", error(b"hello world"));
     assert!(error(b"").contains("magic"), "{}", error(b""));
 }

@@ -104,10 +104,7 @@ fn large_data_and_large_holes_survive_compression() {
     let path = directory.path().join("a.zst");
     let base = 0x10_0000_0000;
     let far = base + (1 << 38);
-    let layout = layout(
-        Machine::Aarch64,
-        vec![segment(base, far + 0x10_0000, Dumped::All)],
-    );
+    let layout = layout(Machine::Aarch64, vec![segment(base, far + 0x10_0000, Dumped::All)]);
     // Five mebibytes in three frames, 256 GiB of nothing, one more page.
     let data: Vec<u8> = (0..1280).flat_map(|i| page_at(base + i * PAGE)).collect();
     let runs = vec![(base, data.clone()), (far, page_at(far))];
@@ -136,23 +133,14 @@ fn word(bytes: &[u8]) -> u64 {
 fn holes_take_no_room() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.core");
-    let layout = layout(
-        Machine::X86_64,
-        vec![segment(0x1_0000, 0x1_0000 + (1 << 30), Dumped::All)],
-    );
-    let runs = vec![
-        (0x1_0000 + (1 << 29), page_at(7)),
-        (0x1_0000, vec![0; 1 << 20]),
-    ];
+    let layout =
+        layout(Machine::X86_64, vec![segment(0x1_0000, 0x1_0000 + (1 << 30), Dumped::All)]);
+    let runs = vec![(0x1_0000 + (1 << 29), page_at(7)), (0x1_0000, vec![0; 1 << 20])];
     write_raw(&path, layout, &runs, &cut(&[], &[]));
     let core = open(&path);
     let summary = core.summary();
     assert!(summary.file_bytes > 1 << 30);
-    assert!(
-        summary.file_allocated_bytes < 1 << 20,
-        "{}",
-        summary.file_allocated_bytes
-    );
+    assert!(summary.file_allocated_bytes < 1 << 20, "{}", summary.file_allocated_bytes);
     let report = core.verify(|_| ()).unwrap();
     assert_eq!((report.problems, report.data_pages), (vec![], 1));
 }
@@ -161,10 +149,8 @@ fn holes_take_no_room() {
 fn many_threads_may_write_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.core");
-    let layout = layout(
-        Machine::X86_64,
-        vec![segment(0x1_0000, 0x1_0000 + 4096 * PAGE, Dumped::All)],
-    );
+    let layout =
+        layout(Machine::X86_64, vec![segment(0x1_0000, 0x1_0000 + 4096 * PAGE, Dumped::All)]);
     let pending = PendingFile::create(&path, OnExisting::Refuse).unwrap();
     let writer = RawWriter::new(pending, layout).unwrap();
     std::thread::scope(|scope| {
@@ -194,10 +180,7 @@ fn misuse_is_refused_by_name() {
     let page = page_at(1);
     let outside = |address, bytes: &[u8]| {
         let result = writer.write_run(Va(address), bytes);
-        assert!(
-            matches!(result, Err(WriteError::OutsideLayout { .. })),
-            "{result:?}"
-        );
+        assert!(matches!(result, Err(WriteError::OutsideLayout { .. })), "{result:?}");
     };
     outside(0x10_0000, &page);
     outside(0x40_1000, &page);

@@ -18,10 +18,7 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
 
 fn line_is_zero(line: &[u8; 64]) -> bool {
     let (words, _) = line.as_chunks::<8>();
-    words
-        .iter()
-        .fold(0, |all, &word| all | u64::from_ne_bytes(word))
-        == 0
+    words.iter().fold(0, |all, &word| all | u64::from_ne_bytes(word)) == 0
 }
 
 /// Returns what the non-zero page at `address` adds to its segment's sum.

@@ -76,21 +76,12 @@ pub(crate) struct Frame {
 #[derive(Debug)]
 pub(crate) enum WalkError {
     Io(u64, io::Error),
-    Malformed {
-        at: u64,
-        expected: &'static str,
-        found: String,
-    },
+    Malformed { at: u64, expected: &'static str, found: String },
 }
 
 /// Finds all frames of a file of `len` bytes; skippable ones are left out.
 pub(crate) fn walk(file: &File, len: u64) -> Result<Vec<Frame>, WalkError> {
-    let mut bytes = Bytes {
-        file,
-        len,
-        window: Vec::new(),
-        at: 0,
-    };
+    let mut bytes = Bytes { file, len, window: Vec::new(), at: 0 };
     let mut frames = Vec::new();
     let mut at = 0;
     while at < len {
@@ -183,11 +174,7 @@ fn walk_blocks(bytes: &mut Bytes<'_>, mut at: u64) -> Result<Blocks, WalkError> 
         };
         if header & 1 == 1 {
             let end = at;
-            return Ok(Blocks {
-                end,
-                content,
-                zeros,
-            });
+            return Ok(Blocks { end, content, zeros });
         }
     }
 }
@@ -207,9 +194,7 @@ impl Bytes<'_> {
         if at < self.at || at + N as u64 > end {
             let len = (self.len - at).min(WALK_READ as u64);
             self.window.resize(usize::try_from(len).expect("a page"), 0);
-            self.file
-                .read_exact_at(&mut self.window, at)
-                .map_err(|e| WalkError::Io(at, e))?;
+            self.file.read_exact_at(&mut self.window, at).map_err(|e| WalkError::Io(at, e))?;
             self.at = at;
         }
         let from = usize::try_from(at - self.at).expect("within a page");
@@ -245,10 +230,7 @@ mod tests {
     #[test]
     fn the_library_reads_what_is_made_by_hand() {
         let header: [u8; 64] = std::array::from_fn(|i| u8::try_from(i).unwrap());
-        assert_eq!(
-            zstd::decode_all(&header_frame(&header)[..]).unwrap(),
-            header
-        );
+        assert_eq!(zstd::decode_all(&header_frame(&header)[..]).unwrap(), header);
         for len in [1, 4096, BLOCK_LEN, BLOCK_LEN + 1, 5 * BLOCK_LEN + 4096] {
             let zeros = zstd::decode_all(&zero_frame(len)[..]).unwrap();
             assert_eq!(zeros.len() as u64, len);
@@ -264,12 +246,7 @@ mod tests {
     #[test]
     fn frames_are_measured_without_decompressing() {
         let text = zstd::encode_all(&[b"text".repeat(100_000)].concat()[..], 3).unwrap();
-        let skip = [
-            &0x184d_2a53u32.to_le_bytes()[..],
-            &3u32.to_le_bytes(),
-            b"abc",
-        ]
-        .concat();
+        let skip = [&0x184d_2a53u32.to_le_bytes()[..], &3u32.to_le_bytes(), b"abc"].concat();
         let zeros = zero_frame(1 << 20);
         let (file, len) = file(&[&header_frame(&[1; 64]), &skip, &text, &zeros]);
         let frames = walk(&file, len).unwrap();

@@ -105,10 +105,7 @@ pub struct RangeSummary {
 
 impl From<&VaRange> for RangeSummary {
     fn from(range: &VaRange) -> RangeSummary {
-        RangeSummary {
-            start: range.start().0,
-            end: range.end().0,
-        }
+        RangeSummary { start: range.start().0, end: range.end().0 }
     }
 }
 
@@ -178,19 +175,13 @@ fn segment_summary(segment: &Segment) -> SegmentSummary {
         start: segment.range.start().0,
         end: segment.range.end().0,
         dumped_bytes: segment.in_file.0,
-        access: [
-            letter(access.read, 'r'),
-            letter(access.write, 'w'),
-            letter(access.execute, 'x'),
-        ]
-        .iter()
-        .collect(),
+        access: [letter(access.read, 'r'), letter(access.write, 'w'), letter(access.execute, 'x')]
+            .iter()
+            .collect(),
     }
 }
 
 /// Adds up without trusting the file: its numbers may be anything.
 fn sum(segments: &[Segment], of: impl Fn(&Segment) -> u64) -> u64 {
-    segments
-        .iter()
-        .fold(0, |sum: u64, segment| sum.saturating_add(of(segment)))
+    segments.iter().fold(0, |sum: u64, segment| sum.saturating_add(of(segment)))
 }

@@ -32,11 +32,7 @@ impl Access {
     }
 
     pub(crate) fn from_flags(flags: u32) -> Access {
-        Access {
-            read: flags & PF_R != 0,
-            write: flags & PF_W != 0,
-            execute: flags & PF_X != 0,
-        }
+        Access { read: flags & PF_R != 0, write: flags & PF_W != 0, execute: flags & PF_X != 0 }
     }
 }
 
@@ -144,13 +140,7 @@ impl Layout {
                 .filter(|&end| end < 1 << 62)
                 .ok_or(LayoutError::TooLarge)?;
         }
-        Ok(Layout {
-            machine,
-            page_size,
-            segments,
-            offsets,
-            data_end: end,
-        })
+        Ok(Layout { machine, page_size, segments, offsets, data_end: end })
     }
 
     /// Returns the processor the core is of.
@@ -196,14 +186,9 @@ impl Layout {
     /// Returns which segment holds `address`.
     #[must_use]
     pub fn segment_of(&self, address: Va) -> Option<usize> {
-        let after = self
-            .segments
-            .partition_point(|segment| segment.range.start() <= address);
+        let after = self.segments.partition_point(|segment| segment.range.start() <= address);
         let index = after.checked_sub(1)?;
-        self.segments[index]
-            .range
-            .contains(address)
-            .then_some(index)
+        self.segments[index].range.contains(address).then_some(index)
     }
 
     /// Returns the ranges whose content the file holds, in address order.
@@ -254,11 +239,7 @@ mod tests {
     use super::*;
 
     fn segment(start: u64, end: u64, dumped: Dumped) -> SegmentSpec {
-        SegmentSpec {
-            range: VaRange::new(Va(start), Va(end)),
-            access: Access::default(),
-            dumped,
-        }
+        SegmentSpec { range: VaRange::new(Va(start), Va(end)), access: Access::default(), dumped }
     }
 
     fn layout(segments: Vec<SegmentSpec>) -> Result<Layout, LayoutError> {
@@ -300,29 +281,17 @@ mod tests {
     #[test]
     fn a_freed_range_gets_no_header() {
         let layout = layout(vec![segment(0x10000, 0x18000, Dumped::All)]).unwrap();
-        let freed = [VaRange::new(Va(0x12000), Va(0x14000))]
-            .into_iter()
-            .collect();
+        let freed = [VaRange::new(Va(0x12000), Va(0x14000))].into_iter().collect();
         let headers = layout.load_headers(&freed);
-        let pieces: Vec<_> = headers
-            .iter()
-            .map(|h| (h.vaddr, h.memsz, h.filesz, h.offset))
-            .collect();
-        assert_eq!(
-            pieces,
-            [
-                (0x10000, 0x2000, 0x2000, 0x1000),
-                (0x14000, 0x4000, 0x4000, 0x5000)
-            ]
-        );
+        let pieces: Vec<_> =
+            headers.iter().map(|h| (h.vaddr, h.memsz, h.filesz, h.offset)).collect();
+        assert_eq!(pieces, [(0x10000, 0x2000, 0x2000, 0x1000), (0x14000, 0x4000, 0x4000, 0x5000)]);
     }
 
     #[test]
     fn a_freed_first_page_leaves_the_rest_of_its_segment_named() {
         let layout = layout(vec![segment(0x10000, 0x18000, Dumped::FirstPage)]).unwrap();
-        let freed = [VaRange::new(Va(0x10000), Va(0x11000))]
-            .into_iter()
-            .collect();
+        let freed = [VaRange::new(Va(0x10000), Va(0x11000))].into_iter().collect();
         let headers = layout.load_headers(&freed);
         assert_eq!(headers.len(), 1);
         assert_eq!(headers[0].vaddr, 0x11000);

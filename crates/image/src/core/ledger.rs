@@ -193,18 +193,15 @@ fn chunks(first: u64, count: u64) -> impl Iterator<Item = (usize, std::ops::Rang
     let pages = VaRange::of(Va(first), Bytes(count));
     let chunk = CHUNK_PAGES as u64;
     let head = (first.next_multiple_of(chunk) - first).min(count);
-    let (head, rest) = (
-        VaRange::of(Va(first), Bytes(head)),
-        VaRange::new(Va(first + head), pages.end()),
-    );
-    std::iter::once(head)
-        .filter(|head| !head.is_empty())
-        .chain(rest.chunks(Bytes(chunk)))
-        .map(move |piece| {
+    let (head, rest) =
+        (VaRange::of(Va(first), Bytes(head)), VaRange::new(Va(first + head), pages.end()));
+    std::iter::once(head).filter(|head| !head.is_empty()).chain(rest.chunks(Bytes(chunk))).map(
+        move |piece| {
             let index = Bytes(piece.start().0 / chunk).as_usize();
             let bit = Bytes(piece.start().0 % chunk).as_usize();
             (index, bit..bit + piece.len().as_usize())
-        })
+        },
+    )
 }
 
 #[cfg(test)]
@@ -215,14 +212,7 @@ mod tests {
     fn chunks_cut_at_their_borders() {
         let chunk = CHUNK_PAGES as u64;
         let cut: Vec<_> = chunks(chunk - 1, chunk + 2).collect();
-        assert_eq!(
-            cut,
-            [
-                (0, CHUNK_PAGES - 1..CHUNK_PAGES),
-                (1, 0..CHUNK_PAGES),
-                (2, 0..1)
-            ]
-        );
+        assert_eq!(cut, [(0, CHUNK_PAGES - 1..CHUNK_PAGES), (1, 0..CHUNK_PAGES), (2, 0..1)]);
         let aligned: Vec<_> = chunks(chunk, 3).collect();
         assert_eq!(aligned, [(1, 0..3)]);
     }

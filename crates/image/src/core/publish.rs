@@ -70,13 +70,7 @@ impl PendingFile {
                 (file, Some(name))
             }
         };
-        Ok(PendingFile {
-            file,
-            path: path.to_path_buf(),
-            directory,
-            on_existing,
-            temporary,
-        })
+        Ok(PendingFile { file, path: path.to_path_buf(), directory, on_existing, temporary })
     }
 
     /// Returns the name the file will have.
@@ -96,9 +90,7 @@ impl PendingFile {
     /// # Errors
     /// As [`PendingFile::create`]; EEXIST also if somebody made the file meanwhile.
     pub fn publish(mut self) -> Result<(), WriteError> {
-        self.file
-            .sync_all()
-            .map_err(|e| WriteError::io(&self.path, "sync", e))?;
+        self.file.sync_all().map_err(|e| WriteError::io(&self.path, "sync", e))?;
         let named = match (self.temporary.take(), self.on_existing) {
             (None, OnExisting::Refuse) => link_nameless(&self.file, &self.path),
             (None, OnExisting::Replace) => {
@@ -177,13 +169,7 @@ fn create_nameless(directory: &Path) -> io::Result<File> {
 
 fn link_nameless(file: &File, to: &Path) -> io::Result<()> {
     let from = proc_name(file);
-    Ok(rustix::fs::linkat(
-        CWD,
-        from,
-        CWD,
-        to,
-        AtFlags::SYMLINK_FOLLOW,
-    )?)
+    Ok(rustix::fs::linkat(CWD, from, CWD, to, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 fn proc_name(file: &File) -> PathBuf {
@@ -222,10 +208,8 @@ mod tests {
     use std::io::Write;
 
     fn names(directory: &Path) -> Vec<OsString> {
-        let mut names: Vec<_> = std::fs::read_dir(directory)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         names
     }

@@ -12,16 +12,19 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// Owner of our notes.
 pub(crate) const OWNER: &str = "faultless";
+/// What our note types count from. gdb and readelf look at the type of a note whose owner they do
+/// not know, so ours must not be the number of anything else: 1 would be taken for a thread.
+pub(crate) const NOTE_BASE: u32 = 0x4641_0000;
 /// Note type: when and how the core was cut.
-pub(crate) const NOTE_CUT: u32 = 1;
+pub(crate) const NOTE_CUT: u32 = NOTE_BASE + 1;
 /// Note type: ranges freed before they were saved.
-pub(crate) const NOTE_FREED: u32 = 2;
+pub(crate) const NOTE_FREED: u32 = NOTE_BASE + 2;
 /// Note type: ranges other processes could write.
-pub(crate) const NOTE_SHARED: u32 = 3;
+pub(crate) const NOTE_SHARED: u32 = NOTE_BASE + 3;
 /// Note type: one checksum a segment.
-pub(crate) const NOTE_SUMS: u32 = 4;
+pub(crate) const NOTE_SUMS: u32 = NOTE_BASE + 4;
 /// Note type: checksums of everything that is not segment data. Always the last note.
-pub(crate) const NOTE_SEAL: u32 = 5;
+pub(crate) const NOTE_SEAL: u32 = NOTE_BASE + 5;
 
 /// Bytes of the cut note before the tool version.
 pub(crate) const CUT_LEN: usize = 52;
@@ -93,11 +96,7 @@ impl Record {
         out.extend(self.zero_pages.to_le_bytes());
         out.extend(self.freed_pages.to_le_bytes());
         out.extend(self.shared_pages.to_le_bytes());
-        out.extend(
-            u32::try_from(version.len())
-                .expect("at most 255")
-                .to_le_bytes(),
-        );
+        out.extend(u32::try_from(version.len()).expect("at most 255").to_le_bytes());
         out.extend(version);
         out
     }
@@ -178,11 +177,7 @@ pub(crate) fn bad(
     expected: impl Into<String>,
     found: impl Into<String>,
 ) -> BadField {
-    BadField {
-        field,
-        expected: expected.into(),
-        found: found.into(),
-    }
+    BadField { field, expected: expected.into(), found: found.into() }
 }
 
 pub(crate) fn encode_ranges(ranges: &[VaRange]) -> Vec<u8> {
@@ -205,11 +200,7 @@ fn decode_ranges_of<const LEN: usize>(
 ) -> Result<Vec<VaRange>, BadField> {
     let (entries, rest) = bytes.as_chunks::<LEN>();
     if !rest.is_empty() {
-        return Err(bad(
-            field,
-            format!("a multiple of {LEN} bytes"),
-            bytes.len().to_string(),
-        ));
+        return Err(bad(field, format!("a multiple of {LEN} bytes"), bytes.len().to_string()));
     }
     let mut ranges: Vec<VaRange> = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -248,11 +239,7 @@ impl Seal {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Seal, BadField> {
         let Ok(bytes) = <&[u8; SEAL_LEN]>::try_from(bytes) else {
-            return Err(bad(
-                "seal",
-                format!("{SEAL_LEN} bytes"),
-                bytes.len().to_string(),
-            ));
+            return Err(bad("seal", format!("{SEAL_LEN} bytes"), bytes.len().to_string()));
         };
         let own = crc32c::crc32c(&bytes[..12]);
         if own != u32_at(bytes, 12) {
@@ -286,18 +273,10 @@ mod tests {
         (CUT_LEN, 0, "tool version"),
     ];
     const RANGE: [(usize, usize, &str); 2] = [(0, 8, "start"), (8, 8, "end")];
-    const SUM: [(usize, usize, &str); 4] = [
-        (0, 8, "start"),
-        (8, 8, "end"),
-        (16, 8, "data pages"),
-        (24, 8, "sum"),
-    ];
-    const SEAL: [(usize, usize, &str); 4] = [
-        (0, 4, "file header"),
-        (4, 4, "notes"),
-        (8, 4, "program headers"),
-        (12, 4, "seal"),
-    ];
+    const SUM: [(usize, usize, &str); 4] =
+        [(0, 8, "start"), (8, 8, "end"), (16, 8, "data pages"), (24, 8, "sum")];
+    const SEAL: [(usize, usize, &str); 4] =
+        [(0, 4, "file header"), (4, 4, "notes"), (8, 4, "program headers"), (12, 4, "seal")];
 
     fn record() -> Record {
         Record {
@@ -334,10 +313,8 @@ mod tests {
     }
 
     fn assert_documented(heading: &str, fields: &[(usize, usize, &str)]) {
-        let fields: Vec<_> = fields
-            .iter()
-            .map(|&(offset, bytes, name)| (offset, bytes, name.to_string()))
-            .collect();
+        let fields: Vec<_> =
+            fields.iter().map(|&(offset, bytes, name)| (offset, bytes, name.to_string())).collect();
         assert_eq!(documented(heading), fields, "{heading}");
     }
 
@@ -348,8 +325,12 @@ mod tests {
         assert_documented("## Note 3: shared", &RANGE);
         assert_documented("## Note 4: sums", &SUM);
         assert_documented("## Note 5: seal", &SEAL);
-        assert_eq!((NOTE_CUT, NOTE_FREED, NOTE_SHARED), (1, 2, 3));
-        assert_eq!((NOTE_SUMS, NOTE_SEAL), (4, 5));
+        for (kind, number) in
+            [(NOTE_CUT, 1), (NOTE_FREED, 2), (NOTE_SHARED, 3), (NOTE_SUMS, 4), (NOTE_SEAL, 5)]
+        {
+            assert_eq!(kind, NOTE_BASE + number);
+        }
+        assert!(DOC.contains(&format!("{NOTE_BASE:#x} plus the number")));
         assert_eq!(RANGE_LEN, 16);
         assert_eq!(SUM_LEN, 32);
         assert_eq!(SEAL_LEN, 16);
@@ -381,11 +362,7 @@ mod tests {
         assert_eq!(decode_ranges("x", &encode_ranges(&ranges)).unwrap(), ranges);
         let backwards: Vec<_> = ranges.into_iter().rev().collect();
         assert!(decode_ranges("x", &encode_ranges(&backwards)).is_err());
-        let seal = Seal {
-            header: 1,
-            notes: 2,
-            program_headers: 3,
-        };
+        let seal = Seal { header: 1, notes: 2, program_headers: 3 };
         assert_eq!(Seal::decode(&seal.encode()).unwrap(), seal);
     }
 

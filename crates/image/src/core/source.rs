@@ -57,10 +57,7 @@ impl Source {
 fn raw_extent(file: &File, from: u64) -> io::Result<Option<(u64, u64)>> {
     use rustix::io::Errno;
     match rustix::fs::seek(file, SeekFrom::Data(from)) {
-        Ok(start) => Ok(Some((
-            start,
-            rustix::fs::seek(file, SeekFrom::Hole(start))?,
-        ))),
+        Ok(start) => Ok(Some((start, rustix::fs::seek(file, SeekFrom::Hole(start))?))),
         Err(Errno::NXIO) => Ok(None),
         // A file system that knows no holes: all of it is data.
         Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some((from, u64::MAX))),
@@ -107,18 +104,11 @@ impl Zstd {
                 found: format!("{content} bytes in one frame"),
             })?;
         }
-        Ok(Zstd {
-            file,
-            frames,
-            len,
-            cursor: Mutex::new(None),
-        })
+        Ok(Zstd { file, frames, len, cursor: Mutex::new(None) })
     }
 
     fn end_of(&self, index: usize) -> u64 {
-        self.frames
-            .get(index + 1)
-            .map_or(self.len, |next| next.start)
+        self.frames.get(index + 1).map_or(self.len, |next| next.start)
     }
 
     /// Returns the frame that holds `offset`, which must lie below the length.
@@ -147,9 +137,7 @@ impl Zstd {
         while !buffer.is_empty() {
             let index = self.frame_at(offset);
             let left = self.end_of(index) - offset;
-            let now = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
+            let now = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let (head, rest) = buffer.split_at_mut(now);
             if self.frames[index].frame.zeros {
                 head.fill(0);
@@ -195,11 +183,7 @@ fn open_frame(
     file: &Arc<File>,
     frame: Frame,
 ) -> io::Result<zstd::Decoder<'static, BufReader<Section>>> {
-    let section = Section {
-        file: Arc::clone(file),
-        at: frame.at,
-        end: frame.end,
-    };
+    let section = Section { file: Arc::clone(file), at: frame.at, end: frame.end };
     Ok(zstd::Decoder::new(section)?.single_frame())
 }
 

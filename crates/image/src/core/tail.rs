@@ -18,8 +18,7 @@ const SEAL_NOTE_LEN: usize = 12 + 12 + SEAL_LEN;
 /// Writes the seal's note.
 pub(crate) fn seal_note(seal: Seal) -> Vec<u8> {
     let mut note = NoteBuffer::default();
-    note.push(OWNER, NOTE_SEAL, &seal.encode())
-        .expect("a short note");
+    note.push(OWNER, NOTE_SEAL, &seal.encode()).expect("a short note");
     assert_eq!(note.bytes.len(), SEAL_NOTE_LEN, "the length announced");
     note.bytes
 }
@@ -39,9 +38,7 @@ impl Tail {
         let layout = &ledger.layout;
         let lost = ledger.lost(&cut.freed);
         let record = make_record(ledger, &lost, cut);
-        let mut out = NoteBuffer {
-            bytes: notes.encode(layout.machine(), layout.page_size())?,
-        };
+        let mut out = NoteBuffer { bytes: notes.encode(layout.machine(), layout.page_size())? };
         out.push(OWNER, NOTE_CUT, &record.encode_cut())?;
         out.push(OWNER, NOTE_FREED, &encode_ranges(&record.freed))?;
         out.push(OWNER, NOTE_SHARED, &encode_ranges(&record.shared))?;
@@ -59,11 +56,7 @@ impl Tail {
         bytes.extend(seal_note(seal));
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         bytes.extend(&table);
-        Ok(Tail {
-            header,
-            bytes,
-            record,
-        })
+        Ok(Tail { header, bytes, record })
     }
 }
 

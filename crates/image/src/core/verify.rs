@@ -32,11 +32,7 @@ pub struct Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Problem {
-            what,
-            expected,
-            found,
-        } = self;
+        let Problem { what, expected, found } = self;
         write!(f, "{what}: expected {expected}, found {found}")
     }
 }
@@ -178,26 +174,18 @@ impl CoreFile {
         let end = (start + segment.in_file.0).min(source.len());
         let page_len = self.page_size().bytes().0;
         let mut next = start;
-        while let Some((from, to)) = source
-            .next_data(next, end)
-            .map_err(|e| self.reader.io(next, e))?
+        while let Some((from, to)) =
+            source.next_data(next, end).map_err(|e| self.reader.io(next, e))?
         {
             // Holes end anywhere: widen to pages of this segment.
             let mut at = from - (from - start) % page_len;
-            let to = to
-                .saturating_add((page_len - (to - start) % page_len) % page_len)
-                .min(end);
+            let to = to.saturating_add((page_len - (to - start) % page_len) % page_len).min(end);
             while at < to {
                 let len = (to - at).min(buffer.len() as u64);
                 let piece = &mut buffer[..usize::try_from(len).expect("at most 1 MiB")];
                 self.reader.read(piece, at, "segment data")?;
                 let address = segment.range.start().0 + (at - start);
-                visit_pages(
-                    address,
-                    piece,
-                    self.page_size().bytes().as_usize(),
-                    &mut visit,
-                );
+                visit_pages(address, piece, self.page_size().bytes().as_usize(), &mut visit);
                 at += len;
                 progress(at - start);
             }
@@ -210,15 +198,9 @@ impl CoreFile {
         report.check("pages with content", record.data_pages, report.data_pages);
         let freed: u64 = self.pages(&record.freed);
         report.check("freed pages", record.freed_pages, freed);
-        report.check(
-            "shared pages",
-            record.shared_pages,
-            self.pages(&record.shared),
-        );
+        report.check("shared pages", record.shared_pages, self.pages(&record.shared));
         let summed = self.pages(&record.sums.iter().map(|sum| sum.range).collect::<Vec<_>>());
-        let zero = summed
-            .saturating_sub(record.data_pages)
-            .saturating_sub(freed);
+        let zero = summed.saturating_sub(record.data_pages).saturating_sub(freed);
         report.check("pages of zeros", record.zero_pages, zero);
         let held = self.pages(&self.held_ranges());
         report.check("pages in the file", summed.saturating_sub(freed), held);
@@ -235,9 +217,7 @@ impl CoreFile {
 
     fn pages(&self, ranges: &[VaRange]) -> u64 {
         let page_size = self.page_size();
-        ranges.iter().fold(0, |sum: u64, range| {
-            sum.saturating_add(range.page_count(page_size))
-        })
+        ranges.iter().fold(0, |sum: u64, range| sum.saturating_add(range.page_count(page_size)))
     }
 
     /// Checks that nothing hides between the file header and the first page.
@@ -280,11 +260,7 @@ impl CoreFile {
         }
         self.reader.read(&mut found, start, "seal note")?;
         if found != expected {
-            report.problem(
-                "seal note",
-                "the seal and zeros around it",
-                "something else",
-            );
+            report.problem("seal note", "the seal and zeros around it", "something else");
         }
         let len = self.reader.source.len();
         report.check("length of the core", sealed.table.1, len);
@@ -329,9 +305,7 @@ struct Totals<'a> {
 impl Totals<'_> {
     /// Adds a page to the sum that covers it.
     fn add(&mut self, address: u64, page: &[u8]) {
-        let after = self
-            .expected
-            .partition_point(|sum| sum.range.start().0 <= address);
+        let after = self.expected.partition_point(|sum| sum.range.start().0 <= address);
         let Some(sum) = after.checked_sub(1).map(|at| &self.expected[at]) else {
             return;
         };

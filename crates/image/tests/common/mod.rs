@@ -20,11 +20,7 @@ pub(crate) fn range(start: u64, end: u64) -> VaRange {
 pub(crate) fn segment(start: u64, end: u64, dumped: Dumped) -> SegmentSpec {
     SegmentSpec {
         range: range(start, end),
-        access: Access {
-            read: true,
-            write: true,
-            execute: false,
-        },
+        access: Access { read: true, write: true, execute: false },
         dumped,
     }
 }
@@ -43,13 +39,8 @@ pub(crate) fn thread(machine: Machine, tid: u32) -> ThreadNotes {
     let words = machine.general_len() as u64 / 8;
     ThreadNotes {
         tid,
-        general: (0..words)
-            .flat_map(|i| (u64::from(tid) << 32 | i).to_le_bytes())
-            .collect(),
-        regsets: vec![Regset {
-            kind: note::FPREGSET,
-            bytes: vec![tid.to_le_bytes()[0]; 512],
-        }],
+        general: (0..words).flat_map(|i| (u64::from(tid) << 32 | i).to_le_bytes()).collect(),
+        regsets: vec![Regset { kind: note::FPREGSET, bytes: vec![tid.to_le_bytes()[0]; 512] }],
         ..ThreadNotes::default()
     }
 }

@@ -98,11 +98,7 @@ pub(crate) struct NoteBuffer {
 impl NoteBuffer {
     /// Appends one note.
     pub(crate) fn push(&mut self, owner: &str, kind: u32, desc: &[u8]) -> Result<(), NotesError> {
-        let too_long = |_| NotesError::TooLong {
-            owner: owner.to_string(),
-            kind,
-            len: desc.len(),
-        };
+        let too_long = |_| NotesError::TooLong { owner: owner.to_string(), kind, len: desc.len() };
         let name_len = u32::try_from(owner.len() + 1).map_err(too_long)?;
         let desc_len = u32::try_from(desc.len()).map_err(too_long)?;
         self.bytes.extend(name_len.to_le_bytes());
@@ -117,10 +113,7 @@ impl NoteBuffer {
     }
 
     fn push_regsets(&mut self, thread: &ThreadNotes) -> Result<(), NotesError> {
-        thread
-            .regsets
-            .iter()
-            .try_for_each(|set| self.push(set.owner(), set.kind, &set.bytes))
+        thread.regsets.iter().try_for_each(|set| self.push(set.owner(), set.kind, &set.bytes))
     }
 
     fn pad(&mut self) {
@@ -136,9 +129,8 @@ mod tests {
     fn a_note_is_length_length_type_name_content_each_padded() {
         let mut notes = NoteBuffer::default();
         notes.push("CORE", 6, &[1, 2, 3]).unwrap();
-        let expected = [
-            5, 0, 0, 0, 3, 0, 0, 0, 6, 0, 0, 0, b'C', b'O', b'R', b'E', 0, 0, 0, 0, 1, 2, 3, 0,
-        ];
+        let expected =
+            [5, 0, 0, 0, 3, 0, 0, 0, 6, 0, 0, 0, b'C', b'O', b'R', b'E', 0, 0, 0, 0, 1, 2, 3, 0];
         assert_eq!(notes.bytes, expected);
     }
 }

@@ -145,9 +145,7 @@ pub(crate) fn decode_status(machine: Machine, bytes: &[u8]) -> Option<Status> {
     Some(Status {
         tid: u32::from_le_bytes(head(32)[..4].try_into().expect("four bytes")),
         // pr_cursig; the elf_siginfo before it is not filled by every writer.
-        signo: i32::from(i16::from_le_bytes(
-            head(8)[4..6].try_into().expect("two bytes"),
-        )),
+        signo: i32::from(i16::from_le_bytes(head(8)[4..6].try_into().expect("two bytes"))),
         general: words.iter().map(|word| u64::from_le_bytes(*word)).collect(),
     })
 }
@@ -162,20 +160,10 @@ mod tests {
             let thread = ThreadNotes {
                 tid: 77,
                 ppid: 1,
-                signal: SignalInfo {
-                    signo: 11,
-                    code: 2,
-                    errno: 3,
-                },
-                times: ThreadTimes {
-                    user_us: 3_000_005,
-                    ..ThreadTimes::default()
-                },
+                signal: SignalInfo { signo: 11, code: 2, errno: 3 },
+                times: ThreadTimes { user_us: 3_000_005, ..ThreadTimes::default() },
                 general: (0u8..=255).cycle().take(machine.general_len()).collect(),
-                regsets: vec![Regset {
-                    kind: note::FPREGSET,
-                    bytes: vec![],
-                }],
+                regsets: vec![Regset { kind: note::FPREGSET, bytes: vec![] }],
                 ..ThreadNotes::default()
             };
             let bytes = thread.encode(machine).unwrap();
@@ -198,10 +186,7 @@ mod tests {
 
     #[test]
     fn registers_of_the_wrong_size_are_refused() {
-        let thread = ThreadNotes {
-            general: vec![0; 215],
-            ..ThreadNotes::default()
-        };
+        let thread = ThreadNotes { general: vec![0; 215], ..ThreadNotes::default() };
         let error = thread.encode(Machine::X86_64).unwrap_err();
         assert!(matches!(error, NotesError::RegisterSize { found: 215, .. }));
     }

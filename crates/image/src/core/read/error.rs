@@ -51,16 +51,8 @@ pub enum ReadError {
 impl ReadError {
     pub(super) fn from_walk(file: PathBuf, error: WalkError) -> ReadError {
         match error {
-            WalkError::Io(offset, source) => ReadError::Io {
-                file,
-                offset,
-                source,
-            },
-            WalkError::Malformed {
-                at,
-                expected,
-                found,
-            } => ReadError::Malformed {
+            WalkError::Io(offset, source) => ReadError::Io { file, offset, source },
+            WalkError::Malformed { at, expected, found } => ReadError::Malformed {
                 file,
                 offset: at,
                 field: "compression",
@@ -91,9 +83,7 @@ impl Reader {
             let found = format!("the end of the core at {:#x}", self.source.len());
             return Err(self.malformed(offset, field, expected, found));
         }
-        self.source
-            .read_exact_at(buffer, offset)
-            .map_err(|source| self.io(offset, source))
+        self.source.read_exact_at(buffer, offset).map_err(|source| self.io(offset, source))
     }
 
     /// Reads the content of a note.
@@ -115,11 +105,7 @@ impl Reader {
     }
 
     pub(in super::super) fn io(&self, offset: u64, source: io::Error) -> ReadError {
-        ReadError::Io {
-            file: self.file.clone(),
-            offset,
-            source,
-        }
+        ReadError::Io { file: self.file.clone(), offset, source }
     }
 
     pub(in super::super) fn malformed(

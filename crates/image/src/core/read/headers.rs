@@ -37,12 +37,8 @@ pub(super) fn read(reader: &Reader) -> Result<Headers, ReadError> {
         count => count.into(),
     };
     let end = table_end(reader, phoff, count)?;
-    let mut headers = Headers {
-        machine,
-        segments: Vec::new(),
-        notes: Vec::new(),
-        table: (phoff, end),
-    };
+    let mut headers =
+        Headers { machine, segments: Vec::new(), notes: Vec::new(), table: (phoff, end) };
     if u16_at(&header, 56) == PN_XNUM && shoff == end {
         headers.table.1 += SHDR_LEN as u64;
     }
@@ -63,42 +59,19 @@ pub(super) fn read(reader: &Reader) -> Result<Headers, ReadError> {
 
 fn check_header(reader: &Reader, header: &[u8; EHDR_LEN]) -> Result<Machine, ReadError> {
     let check = |at: u64, field, ok: bool, expected: &str, found: u64| {
-        if ok {
-            Ok(())
-        } else {
-            Err(reader.malformed(at, field, expected, found.to_string()))
-        }
+        if ok { Ok(()) } else { Err(reader.malformed(at, field, expected, found.to_string())) }
     };
-    let magic = u64::from(u32::from_le_bytes([
-        header[0], header[1], header[2], header[3],
-    ]));
+    let magic = u64::from(u32::from_le_bytes([header[0], header[1], header[2], header[3]]));
     check(0, "ELF magic", header[..4] == MAGIC, "7f 45 4c 46", magic)?;
-    check(
-        4,
-        "ELF class",
-        header[4] == 2,
-        "2 (64-bit)",
-        header[4].into(),
-    )?;
+    check(4, "ELF class", header[4] == 2, "2 (64-bit)", header[4].into())?;
     let order = header[5];
-    check(
-        5,
-        "byte order",
-        order == 1,
-        "1 (little endian)",
-        order.into(),
-    )?;
+    check(5, "byte order", order == 1, "1 (little endian)", order.into())?;
     let kind = u16_at(header, 16);
     check(16, "file type", kind == ET_CORE, "4 (core)", kind.into())?;
     let size = u16_at(header, 54);
     check(54, "program header size", size == 56, "56", size.into())?;
     Machine::from_elf_number(u16_at(header, 18)).map_err(|e| {
-        reader.malformed(
-            18,
-            "machine",
-            "62 (x86-64) or 183 (aarch64)",
-            e.0.to_string(),
-        )
+        reader.malformed(18, "machine", "62 (x86-64) or 183 (aarch64)", e.0.to_string())
     })
 }
 
@@ -110,17 +83,16 @@ fn extended_count(reader: &Reader, shoff: u64) -> Result<u64, ReadError> {
 }
 
 fn table_end(reader: &Reader, phoff: u64, count: u64) -> Result<u64, ReadError> {
-    phoff
-        .checked_add(count * PHDR_LEN as u64)
-        .filter(|&end| end <= reader.source.len())
-        .ok_or_else(|| {
+    phoff.checked_add(count * PHDR_LEN as u64).filter(|&end| end <= reader.source.len()).ok_or_else(
+        || {
             let expected = format!("{count} headers of {PHDR_LEN} bytes");
             let found = format!(
                 "the end of the core at {:#x}; the file was cut short or never finished",
                 reader.source.len()
             );
             reader.malformed(phoff, "program headers", expected, found)
-        })
+        },
+    )
 }
 
 impl Headers {

@@ -107,17 +107,11 @@ impl CoreFile {
     /// [`ReadError::Malformed`] names the first field that is not what it must be; a core that
     /// ends early has lost its program headers and is refused here.
     pub fn open(path: &Path) -> Result<CoreFile, ReadError> {
-        let io = |source| ReadError::Io {
-            file: path.to_path_buf(),
-            offset: 0,
-            source,
-        };
+        let io = |source| ReadError::Io { file: path.to_path_buf(), offset: 0, source };
         let file = File::open(path).map_err(io)?;
         let metadata = file.metadata().map_err(io)?;
         if !metadata.is_file() {
-            return Err(ReadError::NotAFile {
-                file: path.to_path_buf(),
-            });
+            return Err(ReadError::NotAFile { file: path.to_path_buf() });
         }
         let reader = open_source(path.to_path_buf(), file, metadata.len())?;
         let compressed = matches!(reader.source, Source::Zstd(_));
@@ -270,9 +264,7 @@ impl CoreFile {
     }
 
     fn segment_of(&self, address: Va) -> Option<&Segment> {
-        let after = self
-            .segments
-            .partition_point(|segment| segment.range.start() <= address);
+        let after = self.segments.partition_point(|segment| segment.range.start() <= address);
         let segment = &self.segments[after.checked_sub(1)?];
         segment.range.contains(address).then_some(segment)
     }
@@ -285,10 +277,7 @@ fn in_sorted(ranges: &[VaRange], address: Va) -> bool {
 
 /// Tells plain from compressed by the first four bytes.
 fn open_source(path: PathBuf, file: File, len: u64) -> Result<Reader, ReadError> {
-    let plain = Reader {
-        file: path.clone(),
-        source: Source::Raw { file, len },
-    };
+    let plain = Reader { file: path.clone(), source: Source::Raw { file, len } };
     let mut magic = [0; 4];
     plain.read(&mut magic, 0, "magic")?;
     let Source::Raw { file, .. } = plain.source else {

@@ -42,10 +42,8 @@ pub(super) fn read(
     let mut found = Found::default();
     let mut count = 0;
     for &(start, len) in segments {
-        let end = start
-            .checked_add(len)
-            .filter(|&end| end <= reader.source.len())
-            .ok_or_else(|| {
+        let end =
+            start.checked_add(len).filter(|&end| end <= reader.source.len()).ok_or_else(|| {
                 let expected = format!("{len} bytes");
                 reader.malformed(start, "notes", expected, "the end of the core")
             })?;
@@ -94,15 +92,7 @@ fn header(reader: &Reader, at: u64, segment_end: u64) -> Result<Note, ReadError>
     while owner.last() == Some(&0) {
         owner.pop();
     }
-    Ok(Note {
-        owner,
-        kind: u32_at(&words, 8),
-        desc: NoteSpan {
-            offset: desc,
-            len: desc_len,
-        },
-        end,
-    })
+    Ok(Note { owner, kind: u32_at(&words, 8), desc: NoteSpan { offset: desc, len: desc_len }, end })
 }
 
 impl Found {

@@ -124,9 +124,7 @@ impl Stream {
     fn new(pending: PendingFile, compression: Compression) -> Result<Stream, WriteError> {
         let io = |e| WriteError::io(pending.path(), "compress", e);
         let mut compressor = Compressor::new(compression.level).map_err(io)?;
-        compressor
-            .set_parameter(CParameter::ChecksumFlag(true))
-            .map_err(io)?;
+        compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(io)?;
         let first = header_frame(&[0; EHDR_LEN]);
         let mut stream = Stream {
             pending,

@@ -139,11 +139,7 @@ impl WriteError {
                 WriteError::NoSpace { file, source }
             }
             ErrorKind::FileTooLarge => WriteError::TooLarge { file },
-            _ => WriteError::Io {
-                file,
-                doing,
-                source,
-            },
+            _ => WriteError::Io { file, doing, source },
         }
     }
 }

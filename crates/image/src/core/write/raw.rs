@@ -54,9 +54,7 @@ impl RawWriter {
     /// [`WriteError::SavedTwice`] on misuse.
     pub fn write_run(&self, address: Va, run: &[u8]) -> Result<Saved, WriteError> {
         let place = self.ledger.claim(address, run.len())?;
-        self.ledger.admit(&place, address, run, |offset, bytes| {
-            self.write_at(offset, bytes)
-        })
+        self.ledger.admit(&place, address, run, |offset, bytes| self.write_at(offset, bytes))
     }
 
     /// Writes notes and headers, brings all to the disk and gives the file its name.
@@ -70,11 +68,7 @@ impl RawWriter {
         self.write_at(0, &tail.header)?;
         self.pending.publish()?;
         let len = Bytes(data_end + tail.bytes.len() as u64);
-        Ok(Written {
-            core_len: len,
-            file_len: len,
-            record: tail.record,
-        })
+        Ok(Written { core_len: len, file_len: len, record: tail.record })
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
