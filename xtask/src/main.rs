@@ -13,6 +13,7 @@
 mod ci;
 mod command;
 mod debian;
+mod soak;
 mod tally;
 mod test;
 mod tidy;
@@ -38,6 +39,8 @@ enum Chore {
     Ci,
     /// Run the kernel-facing tests on another kernel or architecture, in QEMU
     Vm(vm::Args),
+    /// The long runs: many snapshots, many kills, real servers
+    Soak(soak::Args),
     /// The first process inside a machine booted by `vm`; not for use outside one
     #[command(hide = true)]
     VmGuest(vm::guest::Args),
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args),
         Chore::Ci => ci::run(),
         Chore::Vm(args) => vm::run(&args),
+        Chore::Soak(args) => soak::run(&args),
         Chore::VmGuest(args) => vm::guest::run(&args),
     };
     match done {

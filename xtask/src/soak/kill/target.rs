@@ -1,0 +1,65 @@
+//! Kills the target at random moments; the snapshotter must notice and say so.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Args;
+use crate::soak::artifacts::{self, STAMPER};
+use crate::soak::chance::Chance;
+use crate::soak::child::Ended;
+use crate::soak::scratch::Scratch;
+use crate::soak::snapshotter::{self, LIMIT, Snapshotter};
+use crate::soak::target::Target;
+
+/// The exit code for "the process is at fault".
+const PEER_AT_FAULT: i32 = 4;
+
+/// Runs `args.runs` kills; fails at the first snapshotter that hangs, lies or leaves a file.
+pub(super) fn run(args: &Args, program: PathBuf) -> Result<()> {
+    let snapshotter = Snapshotter::new(program, &args.extra);
+    let stamper = artifacts::c_target(&STAMPER)?;
+    let scratch = Scratch::new(args.dir.as_deref())?;
+    let mut chance = Chance::start(args.seed);
+    let mut total = Duration::ZERO;
+    let mut whole = 0;
+    for run in 0..args.runs {
+        let seed = chance.below(1 << 30);
+        let options = format!("--size {} --seed {seed}", args.size);
+        let options: Vec<String> = options.split(' ').map(str::to_owned).collect();
+        let target = Target::stamper(&stamper, &options)?;
+        if run == 0 {
+            let report = snapshotter.take(target.pid(), &scratch.path().join("whole.core"))?;
+            total = Duration::from_nanos(report.total_ns);
+            scratch.empty()?;
+        }
+        let snapshot = snapshotter.start(target.pid(), &scratch.path().join("killed.core"))?;
+        std::thread::sleep(chance.moment(total));
+        target.kill();
+        let ended = snapshot.end_within(LIMIT).context("after its target was killed")?;
+        let was_whole = judge(&ended, &scratch).with_context(|| format!("run {run}"))?;
+        whole += u32::from(was_whole);
+        scratch.empty()?;
+    }
+    println!("kills of the target     {:>6}", args.runs);
+    println!("  after the snapshot    {whole:>6}");
+    println!("every other snapshot said so, returned {PEER_AT_FAULT}, and left no file");
+    Ok(())
+}
+
+/// Says whether the snapshot was whole before the kill; otherwise it must have failed cleanly.
+fn judge(ended: &Ended, scratch: &Scratch) -> Result<bool> {
+    let names = scratch.names()?;
+    if ended.status.success() {
+        snapshotter::report(ended)?;
+        ensure!(names == ["killed.core"], "a whole snapshot left {names:?}");
+        return Ok(true);
+    }
+    let said = ended.stderr.trim();
+    let code = ended.status.code();
+    ensure!(code == Some(PEER_AT_FAULT), "it ended with {}, saying: {said}", ended.status);
+    ensure!(said.lines().any(|line| line.starts_with("faultless: ")), "it said only {said:?}");
+    ensure!(names.is_empty(), "it left {names:?}");
+    Ok(false)
+}
