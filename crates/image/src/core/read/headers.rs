@@ -13,6 +13,8 @@ use super::{ReadError, Segment};
 
 /// Program headers in one read: 56 KiB.
 const BATCH: u64 = 1024;
+/// Program headers of one core: 200 times what a process may map by default, and 1 GiB of them.
+const COUNT_MAX: u64 = 1 << 24;
 /// Note segments of one core; the kernel and gcore write one.
 const NOTE_SEGMENTS_MAX: usize = 64;
 
@@ -36,6 +38,10 @@ pub(super) fn read(reader: &Reader) -> Result<Headers, ReadError> {
         PN_XNUM => extended_count(reader, shoff)?,
         count => count.into(),
     };
+    if count > COUNT_MAX {
+        let expected = format!("at most {COUNT_MAX}");
+        return Err(reader.malformed(shoff, "program headers", expected, count.to_string()));
+    }
     let end = table_end(reader, phoff, count)?;
     let mut headers =
         Headers { machine, segments: Vec::new(), notes: Vec::new(), table: (phoff, end) };

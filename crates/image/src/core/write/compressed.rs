@@ -6,6 +6,7 @@
 //! costs 4 bytes per 128 KiB. `zstd -d` turns the file into the raw core, byte for byte.
 
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use faultless_pages::{Bytes, Va};
 use zstd::bulk::Compressor;
@@ -62,6 +63,12 @@ impl CompressedWriter {
         let stream = Stream::new(pending, compression)?;
         let ledger = Ledger::new(layout);
         Ok(CompressedWriter { ledger, stream })
+    }
+
+    /// Returns the name the file will have.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.stream.pending.path()
     }
 
     /// Returns where the pages lie.

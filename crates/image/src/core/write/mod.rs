@@ -127,7 +127,18 @@ pub enum WriteError {
 
 impl WriteError {
     /// Sorts an error of the system by what the user can do about it.
-    pub(crate) fn io(file: &Path, doing: &'static str, source: io::Error) -> WriteError {
+    ///
+    /// | errno | variant |
+    /// |---|---|
+    /// | EEXIST | [`WriteError::Exists`] |
+    /// | ENOENT, ENOTDIR | [`WriteError::NoDirectory`] |
+    /// | EACCES, EPERM | [`WriteError::Denied`] |
+    /// | EROFS | [`WriteError::ReadOnly`] |
+    /// | ENOSPC, EDQUOT | [`WriteError::NoSpace`] |
+    /// | EFBIG | [`WriteError::TooLarge`] |
+    /// | others | [`WriteError::Io`], which says what was being done |
+    #[must_use]
+    pub fn io(file: &Path, doing: &'static str, source: io::Error) -> WriteError {
         use io::ErrorKind;
         let file = file.to_path_buf();
         match source.kind() {

@@ -5,6 +5,7 @@
 //! its own place in the file, and the ledger adds atomically.
 
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use faultless_pages::{Bytes, Va};
 
@@ -39,6 +40,12 @@ impl RawWriter {
             .map_err(|e| WriteError::io(pending.path(), "extend", e))?;
         let ledger = Ledger::new(layout);
         Ok(RawWriter { pending, ledger })
+    }
+
+    /// Returns the name the file will have.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.pending.path()
     }
 
     /// Returns where the pages lie.
