@@ -17,6 +17,7 @@
 //! | [`PagemapScan`] | finding pages by category, and protecting them in the same pass |
 //! | [`process`] | pidfds, and the memory of other processes |
 //! | [`ptrace`], [`attach`] | a userfaultfd on another, unmodified process |
+//! | [`puppet`] | processes that exist to be broken, for tests |
 //!
 //! # Safety
 //!
@@ -55,6 +56,7 @@ mod outcome;
 mod pagemap;
 pub mod process;
 pub mod ptrace;
+pub mod puppet;
 mod register;
 mod scan;
 pub mod signal;
