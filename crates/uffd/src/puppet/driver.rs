@@ -162,15 +162,6 @@ impl Newborn {
     }
 }
 
-/// An argument of a system call made by a puppet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arg {
-    /// The number itself.
-    Value(u64),
-    /// The address of this offset in the thread's scratch area.
-    Scratch(u64),
-}
-
 /// What a thread of a puppet is asked to do.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -179,8 +170,8 @@ pub enum Request<'a> {
     Syscall {
         /// Its number.
         nr: u64,
-        /// Its arguments.
-        args: [Arg; 6],
+        /// Its arguments; a pointer may lead into [`Hand::scratch`].
+        args: [u64; 6],
         /// Bytes put at the start of the scratch area first.
         input: &'a [u8],
         /// Bytes of the scratch area that come back, whatever the call returned.
@@ -283,12 +274,27 @@ impl Hand {
         self.pid
     }
 
+    /// Address of [`TRANSFER_MAX`] bytes in the puppet that belong to this thread: the input of a
+    /// system call lies at its start.
+    #[must_use]
+    pub fn scratch(&self) -> u64 {
+        self.scratch
+    }
+
+    /// Sends the thread a signal whose handler does nothing.
+    pub fn interrupt(&self) {
+        let (pid, tid) = (u64::from(self.pid), u64::from(self.tid));
+        // SAFETY: tgkill touches no memory; both ids are of a child that is not reaped yet, and
+        // an id that is gone is ESRCH.
+        unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, libc::SIGUSR1) };
+    }
+
     /// Starts a request; [`Hand::wait`] brings its reply.
     ///
     /// # Errors
     /// [`PuppetError::Busy`] before the last reply was taken, [`PuppetError::Gone`].
     pub fn ask(&mut self, request: &Request<'_>) -> Result<(), PuppetError> {
-        let (header, payload, fd) = self.encode(request);
+        let (header, payload, fd) = Self::encode(request);
         self.send(header, payload, fd)
     }
 
@@ -315,13 +321,10 @@ impl Hand {
         Ok(Newborn(ours))
     }
 
-    fn encode<'a>(&self, request: &Request<'a>) -> (Header, &'a [u8], Option<BorrowedFd<'a>>) {
+    fn encode<'a>(request: &Request<'a>) -> (Header, &'a [u8], Option<BorrowedFd<'a>>) {
         match *request {
             Request::Syscall { nr, args, input, output_len } => {
-                let [a, b, c, d, e, f] = args.map(|arg| match arg {
-                    Arg::Value(value) => value,
-                    Arg::Scratch(offset) => self.scratch + offset,
-                });
+                let [a, b, c, d, e, f] = args;
                 let words = [nr, a, b, c, d, e, f, output_len as u64];
                 (header(op::SYSCALL, &words), input, None)
             }

@@ -21,5 +21,5 @@ mod driver;
 mod protocol;
 mod serve;
 
-pub use driver::{Arg, Hand, Newborn, Puppet, PuppetError, Reply, Request, Rest, TRANSFER_MAX};
+pub use driver::{Hand, Newborn, Puppet, PuppetError, Reply, Request, Rest, TRANSFER_MAX};
 pub use serve::serve_if_asked;

@@ -1,0 +1,30 @@
+//! Conformance: one body per behaviour of userfaultfd, any world to run it in.
+//!
+//! A body takes a [`World`] and says whether what it saw is what the interface promises. It never
+//! asks which world it is in: only what the world's [`Profile`] says it can do.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`world`] | the surface a world offers: processes, threads, calls, their endings |
+//! | [`profile`] | what a world can do, and where kernels differ |
+//! | [`verdict`] | passed, diverges, skipped |
+//! | [`stage`] | what bodies are written with |
+//! | [`cases`] | the bodies, a file per topic, and their list |
+//! | [`kernel`] | the running kernel as a world, in puppet processes |
+//! | [`runner`] | runs cases one by one and prints what happened |
+
+pub mod cases;
+pub mod errno;
+pub mod kernel;
+pub mod linux;
+pub mod profile;
+pub mod runner;
+pub mod stage;
+pub mod verdict;
+pub mod world;
+
+pub use cases::{CASES, Case};
+pub use errno::Errno;
+pub use profile::Profile;
+pub use verdict::{Failure, Verdict};
+pub use world::{Call, Done, Fd, Process, Stop, Thread, World};

@@ -1,0 +1,149 @@
+//! What a world can do, and the behaviours in which kernels differ.
+//!
+//! Abilities are probed by the world. The few behaviours that changed without a feature bit are
+//! told by the version; where a fix was also carried to older stable kernels, both are right.
+
+use faultless_uapi::KernelVersion;
+
+/// What a world can do.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent abilities, each probed alone")]
+pub struct Profile {
+    /// The kernel version it behaves like.
+    pub version: KernelVersion,
+    /// Bytes of a base page.
+    pub page_size: u64,
+    /// Why no userfaultfd can be opened; `None` when one can.
+    pub closed: Option<String>,
+    /// Every feature bit the handshake offers.
+    pub features: u64,
+    /// Descriptor-wide requests the handshake reports.
+    pub api_ioctls: u64,
+    /// A process starts with CAP_SYS_PTRACE.
+    pub privileged: bool,
+    /// The setting that lets everybody use userfaultfd.
+    pub unprivileged_allowed: bool,
+    /// The device node exists.
+    pub has_device: bool,
+    /// Bytes of a transparent huge page, where `madvise` gives one.
+    pub transparent_huge_page: Option<u64>,
+    /// Bytes of a hugetlb page, where some are reserved.
+    pub hugetlb_page: Option<u64>,
+    /// Reclaimed anonymous memory has somewhere to go.
+    pub has_swap: bool,
+    /// Regular files can be made.
+    pub has_regular_files: bool,
+    /// Memory errors are modelled as such (CONFIG_MEMORY_FAILURE).
+    pub has_memory_failure: bool,
+    /// `PAGEMAP_SCAN` exists.
+    pub has_scan: bool,
+    /// Pages of a process can be pinned for good through an io_uring.
+    pub has_pinning: bool,
+}
+
+/// What a version promises about a behaviour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// It behaves so.
+    Yes,
+    /// It does not.
+    No,
+    /// Either, for fixes were carried back.
+    Either,
+}
+
+impl Promise {
+    /// Says whether an observation keeps the promise.
+    #[must_use]
+    pub fn allows(self, observed: bool) -> bool {
+        match self {
+            Promise::Yes => observed,
+            Promise::No => !observed,
+            Promise::Either => true,
+        }
+    }
+}
+
+impl Profile {
+    fn is_at_least(&self, major: u16, minor: u16) -> bool {
+        self.version >= KernelVersion::new(major, minor)
+    }
+
+    fn since(&self, major: u16, minor: u16) -> Promise {
+        if self.is_at_least(major, minor) { Promise::Yes } else { Promise::No }
+    }
+
+    /// Says whether every bit of `features` is offered.
+    #[must_use]
+    pub fn offers(&self, features: u64) -> bool {
+        self.features & features == features
+    }
+
+    /// A request turned away by a pending event says `-EAGAIN` in its out field: since 6.15,
+    /// and on stable kernels that took the fix.
+    #[must_use]
+    pub fn pending_event_is_in_out_field(&self) -> Promise {
+        if self.is_at_least(6, 15) { Promise::Yes } else { Promise::Either }
+    }
+
+    /// UNREGISTER through a userfaultfd that does not own the range is refused: since 6.17.
+    #[must_use]
+    pub fn foreign_unregister_is_refused(&self) -> Promise {
+        self.since(6, 17)
+    }
+
+    /// Droppable mappings cannot be registered: since 6.17. They exist since 6.11.
+    #[must_use]
+    pub fn droppable_is_refused(&self) -> Promise {
+        self.since(6, 17)
+    }
+
+    /// COPY and CONTINUE leave poison and guard markers alone: since 7.2.
+    #[must_use]
+    pub fn copy_respects_foreign_markers(&self) -> Promise {
+        self.since(7, 2)
+    }
+
+    /// Registering again without write-protection is EBUSY: since 7.3.
+    #[must_use]
+    pub fn dropping_wp_is_busy(&self) -> Promise {
+        self.since(7, 3)
+    }
+
+    /// PAGEMAP_SCAN calls pages written only where write-protection is registered: since 7.3.
+    #[must_use]
+    pub fn written_needs_wp(&self) -> Promise {
+        self.since(7, 3)
+    }
+
+    /// A mapping that moves without EVENT_REMAP loses its write-protection too: since 6.13.
+    #[must_use]
+    pub fn moved_mapping_loses_wp(&self) -> Promise {
+        if self.is_at_least(6, 13) { Promise::Yes } else { Promise::Either }
+    }
+
+    /// `MADV_GUARD_INSTALL` exists: since 6.13.
+    #[must_use]
+    pub fn has_guards(&self) -> bool {
+        self.is_at_least(6, 13)
+    }
+
+    /// The pagemap shows guards: since 6.15.
+    #[must_use]
+    pub fn shows_guards(&self) -> bool {
+        self.is_at_least(6, 15)
+    }
+
+    /// CONTINUE takes a write-protect mode: since 6.4.
+    #[must_use]
+    pub fn continue_takes_wp(&self) -> bool {
+        self.is_at_least(6, 4)
+    }
+
+    /// The `si_code` of SIGBUS on a poisoned page.
+    #[must_use]
+    pub fn poison_code(&self) -> u64 {
+        use super::linux::code;
+        if self.has_memory_failure { code::BUS_MCEERR_AR } else { code::BUS_ADRERR }
+    }
+}

@@ -1,0 +1,371 @@
+//! The surface a world offers to a body.
+//!
+//! A world has processes; a process has threads and descriptors; a thread carries out one
+//! [`Call`] at a time and may block in it. Everything crosses in terms of the ABI: addresses,
+//! bytes of argument structs, error numbers. A world that implements [`World`] can be put under
+//! every body of [`CASES`](super::CASES).
+//!
+//! # Invariants
+//! - A thread has at most one call under way. A call has either ended or is blocked once
+//!   [`World::settle`] returns; it is never still running.
+//! - A world is fresh for every body and ends with it, blocked threads included.
+
+use super::errno::Errno;
+use super::profile::Profile;
+use super::verdict::Verdict;
+
+/// A process of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Process(pub u32);
+
+/// A thread of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Thread {
+    /// Its process.
+    pub process: Process,
+    /// 0 is the first thread.
+    pub index: u32,
+}
+
+impl Thread {
+    /// The first thread of a process.
+    #[must_use]
+    pub fn first_of(process: Process) -> Thread {
+        Thread { process, index: 0 }
+    }
+}
+
+/// A descriptor number, valid in one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fd(pub u32);
+
+/// What a thread is told to do.
+///
+/// The value of a call that ends well is 0 unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Call {
+    /// Reads memory in user mode; the bytes come back.
+    Load {
+        /// Address.
+        at: u64,
+        /// Bytes, at most [`ACCESS_MAX`].
+        len: u64,
+    },
+    /// Writes memory in user mode.
+    Store {
+        /// Address.
+        at: u64,
+        /// What, at most [`ACCESS_MAX`].
+        bytes: Vec<u8>,
+    },
+    /// Has the kernel read memory, as `write(2)` of it does. Value: bytes read, which come back.
+    KernelLoad {
+        /// Address.
+        at: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Has the kernel write memory, as `read(2)` into it does. Value: bytes written.
+    KernelStore {
+        /// Address.
+        at: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Has the kernel read memory of another process, as `process_vm_readv` does.
+    RemoteLoad {
+        /// Whose.
+        of: Process,
+        /// Address.
+        at: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// `mmap`. Value: the address.
+    Map {
+        /// With MAP_FIXED in `flags`: where.
+        at: u64,
+        /// Bytes.
+        len: u64,
+        /// [`prot`](super::linux::prot) bits.
+        prot: u32,
+        /// [`map`](super::linux::map) bits.
+        flags: u32,
+        /// The object, unless anonymous.
+        fd: Option<Fd>,
+        /// Offset in the object.
+        offset: u64,
+    },
+    /// `munmap`.
+    Unmap {
+        /// Address.
+        at: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// `mremap`. Value: the new address.
+    Remap {
+        /// Old address.
+        from: u64,
+        /// Old length.
+        len: u64,
+        /// New length.
+        new_len: u64,
+        /// [`remap`](super::linux::remap) bits.
+        flags: u32,
+        /// New address, with FIXED.
+        to: u64,
+    },
+    /// `mprotect`.
+    Protect {
+        /// Address.
+        at: u64,
+        /// Bytes.
+        len: u64,
+        /// [`prot`](super::linux::prot) bits.
+        prot: u32,
+    },
+    /// `madvise`.
+    Advise {
+        /// Address.
+        at: u64,
+        /// Bytes.
+        len: u64,
+        /// An [`advice`](super::linux::advice).
+        advice: u32,
+    },
+    /// `mlock`.
+    Lock {
+        /// Address.
+        at: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Makes a shared memory object of this size. Value: its descriptor.
+    Memfd {
+        /// Bytes.
+        len: u64,
+        /// Of huge pages.
+        huge: bool,
+    },
+    /// Makes a regular file of this size, deleted on close. Value: its descriptor.
+    RegularFile {
+        /// Bytes.
+        len: u64,
+    },
+    /// Opens the object of a descriptor again, only for reading. Value: its descriptor.
+    ReopenReadOnly {
+        /// The object.
+        fd: Fd,
+    },
+    /// `ftruncate`.
+    Resize {
+        /// The object.
+        fd: Fd,
+        /// Bytes.
+        len: u64,
+    },
+    /// `fallocate` with PUNCH_HOLE.
+    Punch {
+        /// The object.
+        fd: Fd,
+        /// Offset.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// `pwrite` to an object. Value: bytes written.
+    WriteObject {
+        /// The object.
+        fd: Fd,
+        /// Offset.
+        offset: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// `pread` from an object. Value: bytes read, which come back.
+    ReadObject {
+        /// The object.
+        fd: Fd,
+        /// Offset.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// `fork`. Value: the number of the new [`Process`].
+    Fork,
+    /// `execve` of a program that goes on to take calls; the process keeps its handle.
+    Exec,
+    /// Gives up every privilege, for this thread.
+    DropPrivileges,
+    /// `userfaultfd(flags)`. Value: the descriptor.
+    Userfaultfd {
+        /// [`open`](super::linux::open) bits and `UFFD_USER_MODE_ONLY`.
+        flags: u32,
+    },
+    /// Opens `/dev/userfaultfd` itself. Value: the descriptor.
+    OpenDevice,
+    /// `ioctl` with an argument struct; the bytes after the call come back, failed or not.
+    Ioctl {
+        /// Descriptor.
+        fd: Fd,
+        /// Request number.
+        request: u32,
+        /// The struct.
+        argument: Vec<u8>,
+    },
+    /// `ioctl` whose argument is this word.
+    IoctlWord {
+        /// Descriptor.
+        fd: Fd,
+        /// Request number.
+        request: u32,
+        /// A number, or the address of a struct in memory.
+        word: u64,
+    },
+    /// `read`. Value: bytes read, which come back.
+    Read {
+        /// Descriptor.
+        fd: Fd,
+        /// Room.
+        len: u64,
+    },
+    /// `read` into this memory. Value: bytes read.
+    ReadTo {
+        /// Descriptor.
+        fd: Fd,
+        /// Address.
+        at: u64,
+        /// Room.
+        len: u64,
+    },
+    /// `write` of eight bytes. Value: bytes written.
+    Write {
+        /// Descriptor.
+        fd: Fd,
+    },
+    /// `lseek(fd, offset, SEEK_SET)`. Value: the position.
+    Seek {
+        /// Descriptor.
+        fd: Fd,
+        /// Where.
+        offset: u64,
+    },
+    /// `poll` without waiting. Value: the events.
+    Poll {
+        /// Descriptor.
+        fd: Fd,
+    },
+    /// `poll` that waits. Value: the events.
+    PollWait {
+        /// Descriptor.
+        fd: Fd,
+    },
+    /// `close`.
+    Close {
+        /// Descriptor.
+        fd: Fd,
+    },
+    /// `dup`. Value: the new number.
+    Duplicate {
+        /// Descriptor.
+        fd: Fd,
+    },
+    /// Reads entries of the pagemap: eight bytes a page come back.
+    Pagemap {
+        /// Address of the first page.
+        at: u64,
+        /// How many.
+        pages: u64,
+    },
+    /// `PAGEMAP_SCAN` on the own pagemap. Value: regions. The argument after the call comes
+    /// back, and behind it the regions.
+    Scan {
+        /// The argument; `vec` is set by the world to room for `vec_len` regions, unless 0.
+        argument: Vec<u8>,
+    },
+    /// Reads `/proc/self/fdinfo` of a descriptor; the text comes back.
+    Fdinfo {
+        /// Descriptor.
+        fd: Fd,
+    },
+    /// Registers this memory as a pinned buffer of an io_uring. Value: the ring's descriptor.
+    Pin {
+        /// Address.
+        at: u64,
+        /// Bytes.
+        len: u64,
+    },
+}
+
+/// Most bytes of one [`Call::Load`] or [`Call::Store`].
+pub const ACCESS_MAX: u64 = 64 << 10;
+
+/// What ended a call that did not end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The call was refused.
+    Refused(Errno),
+    /// SIGBUS hit the access.
+    Sigbus {
+        /// `si_code`.
+        code: u64,
+        /// `si_addr`.
+        at: u64,
+    },
+    /// SIGSEGV hit the access.
+    Sigsegv {
+        /// `si_code`.
+        code: u64,
+        /// `si_addr`.
+        at: u64,
+    },
+}
+
+/// A call that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Its value, or what stopped it.
+    pub result: Result<u64, Stop>,
+    /// The bytes it brought, as its [`Call`] says.
+    pub bytes: Vec<u8>,
+}
+
+/// An implementation of userfaultfd and of the memory management around it.
+///
+/// # Errors
+/// Every method that fails does so with [`Failure::Broken`](super::Failure::Broken): the world
+/// itself is at fault. What a call leads to is in [`Done`].
+pub trait World {
+    /// What this world can do.
+    fn profile(&self) -> &Profile;
+
+    /// Makes a process unrelated to the others and returns its first thread.
+    fn spawn(&mut self) -> Verdict<Thread>;
+
+    /// Adds a thread to the process of `beside`, which must not be in a call.
+    fn spawn_thread(&mut self, beside: Thread) -> Verdict<Thread>;
+
+    /// Begins a call.
+    fn start(&mut self, who: Thread, call: Call) -> Verdict;
+
+    /// Lets the call go on until it ends, or blocks with nothing left that would wake it by
+    /// itself; then it is `None`.
+    fn settle(&mut self, who: Thread) -> Verdict<Option<Done>>;
+
+    /// Says what a thread is doing, for a report.
+    fn describe(&self, who: Thread) -> String;
+
+    /// Delivers a signal whose handler does nothing.
+    fn interrupt(&mut self, who: Thread) -> Verdict;
+
+    /// Ends a process at once and waits until its memory is gone.
+    fn kill(&mut self, process: Process) -> Verdict;
+
+    /// Passes a descriptor of `from`'s process to `to`'s process; neither may be in a call.
+    fn pass(&mut self, from: Thread, fd: Fd, to: Thread) -> Verdict<Fd>;
+
+    /// The id a fault message names this thread by.
+    fn thread_id(&self, who: Thread) -> u32;
+}
