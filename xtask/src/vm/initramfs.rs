@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 const MODE_DIRECTORY: u32 = 0o040_755;
-const MODE_PROGRAM: u32 = 0o100_755;
+const MODE_FILE: u32 = 0o100_000;
 const MODE_SYMLINK: u32 = 0o120_777;
 const MODE_CHARACTER_DEVICE: u32 = 0o020_600;
 
@@ -32,10 +32,10 @@ impl<W: Write> Archive<W> {
         Ok(archive)
     }
 
-    /// Adds an executable file, and the directories above it.
-    pub(crate) fn program(&mut self, path: &str, content: &[u8]) -> io::Result<()> {
+    /// Adds a file with the given permissions, and the directories above it.
+    pub(crate) fn file(&mut self, path: &str, permissions: u32, content: &[u8]) -> io::Result<()> {
         self.parents_of(path)?;
-        self.entry(path, MODE_PROGRAM, (0, 0), content)
+        self.entry(path, MODE_FILE | (permissions & 0o7777), (0, 0), content)
     }
 
     /// Adds a symbolic link, and the directories above it.
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn directories_come_once_and_before_what_they_hold() {
         let mut archive = Archive::new(Vec::new()).unwrap();
-        archive.program("/a/b/one", b"12345").unwrap();
+        archive.file("/a/b/one", 0o755, b"12345").unwrap();
         archive.symlink("/a/b/two", "/a/b/one").unwrap();
         let bytes = archive.finish().unwrap();
         assert_eq!(

@@ -1,9 +1,10 @@
 //! `cargo xtask vm`: the kernel-facing tests on another kernel or architecture, in QEMU.
 //!
-//! [`run`] fetches Debian's kernel ([`kernel`]), builds static programs ([`programs`]), packs them
+//! [`run`] fetches Debian's kernel ([`kernel`]) and some programs ([`userland`]), builds static programs ([`programs`]), packs them
 //! with a plan into an initramfs ([`initramfs`]), boots it ([`boot`]) and counts what the console
 //! says ([`serial`]). Inside, [`guest`] is process 1. [`plan`] is what both sides agree on.
 
+mod apt;
 mod arch;
 mod boot;
 pub(crate) mod cross_check;
@@ -13,6 +14,7 @@ mod kernel;
 mod plan;
 mod programs;
 mod serial;
+mod userland;
 
 use std::fs::{self, File};
 use std::io::BufWriter;
@@ -22,12 +24,19 @@ use anyhow::{Result, bail};
 
 use crate::command::target_dir;
 use crate::debian::{self, Need};
+use apt::Apt;
 use arch::Arch;
 use plan::{Job, Plan};
 use programs::Program;
 
 /// Emulation is some 20 times slower than the processor: tests that wait wait that much longer.
 const PATIENCE: u64 = 20;
+
+/// Where test programs lie in the guest.
+const TESTS_DIR: &str = "/tests";
+
+/// Where `faultless`, the targets and we ourselves lie in the guest.
+const TOOLS_DIR: &str = "/usr/local/bin";
 
 /// Longest a job may take.
 const JOB_TIMEOUT_S: u64 = 900;
@@ -45,7 +54,7 @@ pub(crate) struct Args {
     /// [default: 6.1 on x86_64, 6.12 on aarch64, where write-protection came with 6.10]
     #[arg(long)]
     kernel: Option<String>,
-    /// Run this instead of the tests; programs are in /bin, tests in /tests
+    /// Run this instead of the tests; tests are in /tests, ours and Debian's programs on the path
     #[arg(last = true)]
     command: Vec<String>,
 }
@@ -54,8 +63,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<bool> {
     provide_tools(args.arch)?;
     let dir = target_dir()?.join("vm");
-    let kernel = kernel::fetch(&dir, suite_of(args), args.arch)?;
-    let content = Content::build(args.arch)?;
+    let apt = Apt::new(&dir, suite_of(args), args.arch);
+    let kernel = kernel::fetch(&apt)?;
+    let content = Content::build(args.arch, userland::fetch(&apt)?)?;
     let plan = plan_of(&content, &args.command);
     let initramfs = pack(&dir.join(format!("{}.cpio", args.arch.target())), &content, &plan)?;
     println!("booting Linux {} ({}) in emulation", kernel.release, args.arch.debian());
@@ -102,16 +112,18 @@ struct Content {
     tools: Vec<Program>,
     /// This program, built for the guest.
     init: PathBuf,
+    /// Debian's programs, an unpacked tree.
+    userland: PathBuf,
 }
 
 impl Content {
-    fn build(arch: Arch) -> Result<Content> {
+    fn build(arch: Arch, userland: PathBuf) -> Result<Content> {
         let tests = programs::tests(arch)?;
         let tools = programs::binaries(arch, "xtask")?;
         let Some(init) = tools.first().map(|program| program.path.clone()) else {
             bail!("cargo built no xtask for the guest");
         };
-        Ok(Content { tests, tools, init })
+        Ok(Content { tests, tools, init, userland })
     }
 }
 
@@ -123,7 +135,7 @@ fn plan_of(content: &Content, command: &[String]) -> Plan {
         vec![Job { name: "command".to_owned(), argv: command.to_vec(), timeout_s }]
     };
     let env = [
-        ("PATH", "/bin".to_owned()),
+        ("PATH", format!("{TOOLS_DIR}:/usr/bin:/usr/sbin")),
         ("HOME", "/tmp".to_owned()),
         ("RUST_BACKTRACE", "1".to_owned()),
         ("CONFORM_PATIENCE", PATIENCE.to_string()),
@@ -132,19 +144,20 @@ fn plan_of(content: &Content, command: &[String]) -> Plan {
 }
 
 fn test_job(test: &Program, timeout_s: u64) -> Job {
-    let argv = vec![format!("/tests/{}", test.name), "--show-output".to_owned()];
+    let argv = vec![format!("{TESTS_DIR}/{}", test.name), "--show-output".to_owned()];
     Job { name: test.name.clone(), argv, timeout_s }
 }
 
 /// Writes the initramfs and returns its path.
 fn pack(path: &Path, content: &Content, plan: &Plan) -> Result<PathBuf> {
     let mut archive = initramfs::Archive::new(BufWriter::new(File::create(path)?))?;
-    archive.program("/init", &fs::read(&content.init)?)?;
-    archive.program(plan::PLAN_PATH, &serde_json::to_vec_pretty(plan)?)?;
-    for (dir, programs) in [("/tests", &content.tests), ("/bin", &content.tools)] {
+    archive.file("/init", 0o755, &fs::read(&content.init)?)?;
+    archive.file(plan::PLAN_PATH, 0o644, &serde_json::to_vec_pretty(plan)?)?;
+    userland::pack(&content.userland, &mut archive)?;
+    for (dir, programs) in [(TESTS_DIR, &content.tests), (TOOLS_DIR, &content.tools)] {
         for program in programs {
             let inside = format!("{dir}/{}", program.name);
-            archive.program(&inside, &fs::read(&program.path)?)?;
+            archive.file(&inside, 0o755, &fs::read(&program.path)?)?;
             // Tests find sibling programs by the path cargo compiled into them.
             if let Some(outside) = program.path.to_str() {
                 archive.symlink(outside, &inside)?;
