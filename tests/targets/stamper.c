@@ -38,16 +38,22 @@ struct options options = {
 };
 volatile int stop_requested;
 
-long bare_syscall(long number, long a, long b) {
+long bare_syscall(long number, long a, long b, long c, long d) {
 #if defined(__x86_64__)
+    register long r10 asm("r10") = d;
     long result;
-    asm volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b) : "rcx", "r11", "memory");
+    asm volatile("syscall"
+                 : "=a"(result)
+                 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+                 : "rcx", "r11", "memory");
     return result;
 #else
     register long x8 asm("x8") = number;
     register long x0 asm("x0") = a;
     register long x1 asm("x1") = b;
-    asm volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1) : "memory");
+    register long x2 asm("x2") = c;
+    register long x3 asm("x3") = d;
+    asm volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
     return x0;
 #endif
 }
@@ -111,6 +117,29 @@ static inline void stamp(volatile uint64_t *page, uint64_t seen) {
 #endif
 }
 
+static int counters_fd;
+
+/* The same, but the middle word is written by the kernel: a write that faults there must be held
+ * back and go on just like one of our own. */
+static inline void stamp_by_kernel(volatile uint64_t *page, uint64_t seen, uint64_t t) {
+    volatile uint64_t *counter = (volatile uint64_t *)COUNTERS_BASE + t;
+#if defined(__x86_64__)
+    asm volatile("add $1, %0\n\tmov %0, (%1)\n\tmov %2, 16(%1)\n\tmov %0, (%3)"
+                 : "+r"(reg_seq) : "r"(page), "r"(seen), "r"(counter) : "memory", "cc");
+#else
+    asm volatile("add %0, %0, #1\n\tstr %0, [%1]\n\tstr %2, [%1, #16]\n\tstr %0, [%3]"
+                 : "+r"(reg_seq) : "r"(page), "r"(seen), "r"(counter) : "memory");
+#endif
+    long done = bare_syscall(SYS_pread64, counters_fd, (long)(page + WORD_MIDDLE), 8, t * 8);
+    if (done != 8)
+        fault_found("pread", (uint64_t)page, 8, done);
+#if defined(__x86_64__)
+    asm volatile("mov %0, 4088(%1)" : : "r"(reg_seq), "r"(page) : "memory");
+#else
+    asm volatile("str %0, [%1, #4088]" : : "r"(reg_seq), "r"(page) : "memory");
+#endif
+}
+
 static inline uint64_t read_seq(void) {
     uint64_t value;
     asm volatile("mov %1, %0" : "=r"(value) : "r"(reg_seq));
@@ -128,7 +157,7 @@ static void check_page(volatile uint64_t *page, uint64_t t, uint64_t index, uint
 
 /* Every 64 stamps: a system call must come back with the right answer, whoever is watching. */
 static inline void check_syscall(uint64_t tid) {
-    uint64_t answer = bare_syscall(SYS_gettid, 0, 0);
+    uint64_t answer = bare_syscall(SYS_gettid, 0, 0, 0, 0);
     if (answer != tid)
         fault_found("gettid", 0, tid, answer);
 }
@@ -136,7 +165,7 @@ static inline void check_syscall(uint64_t tid) {
 static inline void rest(uint64_t count) {
     if (options.burst && count % options.burst == 0) {
         struct timespec pause = {0, options.rest_us * 1000};
-        long answer = bare_syscall(SYS_nanosleep, (long)&pause, 0);
+        long answer = bare_syscall(SYS_nanosleep, (long)&pause, 0, 0, 0);
         if (answer != 0)
             fault_found("nanosleep", 0, 0, answer);
     }
@@ -146,7 +175,7 @@ static void *writer(void *argument) {
     uint64_t t = (uint64_t)argument;
     uint64_t pages = HEADER->pages_per_thread, step = HEADER->step, index = HEADER->start;
     volatile struct block *own = BLOCK(t), *neighbour = BLOCK((t + 1) % HEADER->threads);
-    uint64_t tid = bare_syscall(SYS_gettid, 0, 0);
+    uint64_t tid = bare_syscall(SYS_gettid, 0, 0, 0, 0);
     asm volatile("mov %1, %0" : "=r"(reg_seq) : "r"(0ull));
     asm volatile("mov %1, %0" : "=r"(reg_mark) : "r"(MARK_WRITER | t));
     __atomic_store_n(&own->tid, tid, __ATOMIC_RELEASE);
@@ -155,7 +184,10 @@ static void *writer(void *argument) {
         volatile uint64_t *page = page_of(t, index);
         check_page(page, t, index, count + 1 > pages ? count + 1 - pages : 0);
         uint64_t seen = __atomic_load_n(&neighbour->published, __ATOMIC_ACQUIRE);
-        stamp(page, seen);
+        if (count % 32 == 7)
+            stamp_by_kernel(page, seen, t);
+        else
+            stamp(page, seen);
         __atomic_store_n(&own->published, read_seq(), __ATOMIC_RELEASE);
         own->seen = seen;
         index += step;
@@ -189,6 +221,13 @@ static uint64_t region_address(void) {
     return REGION_BASE + HEADER->regions * REGION_STRIDE;
 }
 
+static int new_memory_file(uint64_t length) {
+    int fd = memfd_create("stamper", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, length) != 0)
+        die("memfd");
+    return fd;
+}
+
 /* Half plain, a quarter huge-page advised, a quarter shared, and a little of everything else. */
 static void map_regions(void) {
     uint64_t threads = options.threads, total = (options.mib << 20) / PAGE;
@@ -199,10 +238,7 @@ static void map_regions(void) {
     madvise(map_at(region_address(), quarter * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1),
             quarter * PAGE, MADV_HUGEPAGE);
     add_region(region_address(), quarter, REGION_THP);
-    int fd = memfd_create("stamper", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, quarter * PAGE) != 0)
-        die("memfd");
-    map_at(region_address(), quarter * PAGE, MAP_SHARED, fd);
+    map_at(region_address(), quarter * PAGE, MAP_SHARED, new_memory_file(quarter * PAGE));
     add_region(region_address(), quarter, REGION_SHMEM);
     add_region((uint64_t)data_pages, DATA_PAGES / threads * threads, REGION_DATA);
     if (options.huge_mib) {
@@ -235,6 +271,8 @@ static void prepare(void) {
     HEADER->pid = getpid();
     HEADER->seed = options.seed;
     HEADER->slots = options.slots;
+    counters_fd = new_memory_file(PAGE);
+    map_at(COUNTERS_BASE, PAGE, MAP_SHARED, counters_fd);
     map_regions();
     choose_order();
     for (uint64_t t = 0; t < options.threads; t++)

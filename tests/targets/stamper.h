@@ -25,6 +25,7 @@
 
 /* All below 2^39, which every aarch64 kernel offers. */
 #define HEADER_BASE 0x2000000000ull
+#define COUNTERS_BASE 0x2080000000ull /* one page of a memfd, for stamps the kernel writes */
 #define REGION_BASE 0x2100000000ull
 #define REGION_STRIDE 0x0400000000ull
 #define CHURN_BASE 0x3800000000ull
@@ -115,7 +116,7 @@ register uint64_t reg_mark asm("x27");
 void fault_found(const char *what, uint64_t where, uint64_t expected, uint64_t found);
 
 /* A system call without the C library, so that a writer's loop never leaves our own code. */
-long bare_syscall(long number, long a, long b);
+long bare_syscall(long number, long a, long b, long c, long d);
 
 /* The thread that grows, frees and remaps; `argument` is ignored. */
 void *churn(void *argument);

@@ -272,7 +272,7 @@ static void count_up(void) {
 
 static void pause_between(void) {
     struct timespec pause = {0, options.churn_us * 1000};
-    if (options.churn_us && bare_syscall(SYS_nanosleep, (long)&pause, 0) != 0)
+    if (options.churn_us && bare_syscall(SYS_nanosleep, (long)&pause, 0, 0, 0) != 0)
         fault_found("nanosleep", 0, 0, 1);
 }
 
@@ -282,7 +282,7 @@ void *churn(void *argument) {
         prepare_slot(s);
     asm volatile("mov %1, %0" : "=r"(reg_seq) : "r"(0ull));
     asm volatile("mov %1, %0" : "=r"(reg_mark) : "r"(MARK_CHURN));
-    __atomic_store_n(&BLOCK(CHURN_BLOCK - 1)->tid, bare_syscall(SYS_gettid, 0, 0),
+    __atomic_store_n(&BLOCK(CHURN_BLOCK - 1)->tid, bare_syscall(SYS_gettid, 0, 0, 0, 0),
                      __ATOMIC_RELEASE);
     for (uint64_t round = 1; !stop_requested; round++) {
         pause_between();

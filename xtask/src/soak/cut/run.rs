@@ -17,6 +17,9 @@ use crate::soak::target::Target;
 /// Snapshots of one stamper before the next one takes over, with other options.
 const SNAPSHOTS_EACH: u32 = 20;
 
+/// Huge pages a stamper takes where the host has reserved that many.
+const HUGE_PAGES: u64 = 8;
+
 /// Options of `cargo xtask soak cut`.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
@@ -157,6 +160,9 @@ impl Session<'_> {
         let churn_us = 20 << self.chance.below(5);
         let mut options = format!("--size {} --threads {}", self.args.size, self.args.threads);
         options += &format!(" --seed {seed} --churn-us {churn_us}");
+        if huge_pages_free() >= HUGE_PAGES {
+            options += &format!(" --hugetlb {}", 2 * HUGE_PAGES);
+        }
         for option in ["--fork-every", "--spawn-every"] {
             if self.chance.below(2) == 0 {
                 options += &format!(" {option} {}", 10 + self.chance.below(200));
@@ -169,6 +175,8 @@ impl Session<'_> {
         let file = self.scratch.path().join("stamper.core");
         let report = self.snapshotter.take(target.pid(), &file)?;
         let verdict = check_file(&file)?;
+        let exact = self.args.extra.iter().any(|word| word == "--exact");
+        ensure!(!exact || verdict.freed == 0, "{} pages were lost with --exact", verdict.freed);
         if verdict.violations > 0 && self.sum.violations() == 0 {
             tell(&file, &verdict);
             if let Some(keep) = &self.args.keep {
@@ -188,6 +196,16 @@ impl Session<'_> {
 /// Checks one core of a stamper.
 pub(crate) fn check_file(file: &Path) -> Result<Verdict> {
     super::check::check(&mut Core::open(file)?)
+}
+
+/// Returns how many huge pages the host has to give, as far as they are 2 MiB.
+fn huge_pages_free() -> u64 {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let value = |name: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    if value("Hugepagesize:") == Some(2048) { value("HugePages_Free:").unwrap_or(0) } else { 0 }
 }
 
 fn tell(file: &Path, verdict: &Verdict) {
