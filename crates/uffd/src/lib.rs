@@ -15,6 +15,8 @@
 //! | [`Mapping`] | owned memory: anonymous, memfd, hugetlb, file |
 //! | [`Pagemap`] | what the page table says of each page |
 //! | [`PagemapScan`] | finding pages by category, and protecting them in the same pass |
+//! | [`signal`] | `SIGBUS` and `SIGSEGV` handled where they are raised |
+//! | [`send_fds`], [`recv_fds`] | passing descriptors over a socket |
 //! | [`process`] | pidfds, and the memory of other processes |
 //! | [`ptrace`], [`attach`] | a userfaultfd on another, unmodified process |
 //! | [`puppet`] | processes that exist to be broken, for tests |
@@ -54,6 +56,7 @@ mod open;
 mod ops;
 mod outcome;
 mod pagemap;
+mod passing;
 pub mod process;
 pub mod ptrace;
 pub mod puppet;
@@ -75,6 +78,7 @@ pub use open::{Attempt, Capabilities, OpenError, OpenOptions, Route, Step, Unbou
 pub use ops::{ContinueMode, CopyMode, MoveMode, PoisonMode, RwpMode, WpMode, ZeropageMode};
 pub use outcome::{Outcome, RetryReason, Situation};
 pub use pagemap::{PageFlags, Pagemap, PagemapEntry, base_page_size};
+pub use passing::{FDS_PER_MESSAGE, PassError, Received, recv_fds, send_fds};
 pub use process::{Pid, Pidfd, ProcessError, read_memory, write_memory};
 pub use register::{Ioctls, Modes};
 pub use rustix::io::Errno;

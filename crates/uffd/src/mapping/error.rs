@@ -6,6 +6,7 @@ use faultless_pages::Bytes;
 use rustix::io::Errno;
 
 use super::Advice;
+use crate::errno::Described;
 
 /// An operation on memory of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,7 +68,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match meaning(self.0, self.1) {
             Some(text) => f.write_str(text),
-            None => self.1.fmt(f),
+            None => Described(self.1).fmt(f),
         }
     }
 }

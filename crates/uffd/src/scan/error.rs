@@ -4,6 +4,7 @@ use faultless_pages::VaRange;
 use rustix::io::Errno;
 
 use super::Category;
+use crate::errno::Described;
 
 /// A scan the kernel refused or broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +49,7 @@ pub enum ScanError {
         range: VaRange,
     },
     /// Anything else: `NOMEM`, `INTR` (the caller is being killed).
-    #[error("cannot scan {range}: {errno}")]
+    #[error("cannot scan {range}: {}", Described(*errno))]
     Other {
         /// What was to be scanned.
         range: VaRange,

@@ -24,6 +24,7 @@ use faultless_pages::Va;
 use rustix::io::Errno;
 
 use self::chain::Previous;
+use crate::errno::Described;
 use crate::sys::last_errno;
 
 pub use cause::{BusCause, bus_cause};
@@ -88,7 +89,7 @@ pub enum SignalError {
     )]
     Covered(FaultSignal),
     /// The kernel refused an alternate stack.
-    #[error("cannot set an alternate signal stack: {0}")]
+    #[error("cannot set an alternate signal stack: {}", Described(*.0))]
     Stack(#[source] Errno),
     /// No memory for an alternate stack.
     #[error("cannot set an alternate signal stack: {0}")]
