@@ -66,6 +66,8 @@ pub mod signal;
 mod sys;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "tokio")]
+mod tokio;
 mod uffd;
 
 pub use error::{Op, OpError};
@@ -83,4 +85,6 @@ pub use process::{Pid, Pidfd, ProcessError, read_memory, write_memory};
 pub use register::{Ioctls, Modes};
 pub use rustix::io::Errno;
 pub use scan::{Category, PagemapScan, ScanError, ScanRegion};
+#[cfg(feature = "tokio")]
+pub use tokio::AsyncUffd;
 pub use uffd::Uffd;
