@@ -142,7 +142,7 @@ static inline void stamp_by_kernel(volatile uint64_t *page, uint64_t seen, uint6
 
 static inline uint64_t read_seq(void) {
     uint64_t value;
-    asm volatile("mov %1, %0" : "=r"(value) : "r"(reg_seq));
+    asm volatile(MOVE_1_TO_0 : "=r"(value) : "r"(reg_seq));
     return value;
 }
 
@@ -176,8 +176,8 @@ static void *writer(void *argument) {
     uint64_t pages = HEADER->pages_per_thread, step = HEADER->step, index = HEADER->start;
     volatile struct block *own = BLOCK(t), *neighbour = BLOCK((t + 1) % HEADER->threads);
     uint64_t tid = bare_syscall(SYS_gettid, 0, 0, 0, 0);
-    asm volatile("mov %1, %0" : "=r"(reg_seq) : "r"(0ull));
-    asm volatile("mov %1, %0" : "=r"(reg_mark) : "r"(MARK_WRITER | t));
+    asm volatile(MOVE_1_TO_0 : "=r"(reg_seq) : "r"(0ull));
+    asm volatile(MOVE_1_TO_0 : "=r"(reg_mark) : "r"(MARK_WRITER | t));
     __atomic_store_n(&own->tid, tid, __ATOMIC_RELEASE);
     while (!stop_requested) {
         uint64_t count = read_seq();

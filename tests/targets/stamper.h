@@ -105,9 +105,11 @@ struct slot {
 #if defined(__x86_64__)
 register uint64_t reg_seq asm("r15");
 register uint64_t reg_mark asm("r14");
+#define MOVE_1_TO_0 "mov %1, %0"
 #elif defined(__aarch64__)
 register uint64_t reg_seq asm("x28");
 register uint64_t reg_mark asm("x27");
+#define MOVE_1_TO_0 "mov %0, %1"
 #else
 #error "the stamper knows x86-64 and aarch64"
 #endif

@@ -280,8 +280,8 @@ void *churn(void *argument) {
     random_state = options.seed * 0x9e3779b97f4a7c15ull | 1;
     for (uint64_t s = 0; s < options.slots; s++)
         prepare_slot(s);
-    asm volatile("mov %1, %0" : "=r"(reg_seq) : "r"(0ull));
-    asm volatile("mov %1, %0" : "=r"(reg_mark) : "r"(MARK_CHURN));
+    asm volatile(MOVE_1_TO_0 : "=r"(reg_seq) : "r"(0ull));
+    asm volatile(MOVE_1_TO_0 : "=r"(reg_mark) : "r"(MARK_CHURN));
     __atomic_store_n(&BLOCK(CHURN_BLOCK - 1)->tid, bare_syscall(SYS_gettid, 0, 0, 0, 0),
                      __ATOMIC_RELEASE);
     for (uint64_t round = 1; !stop_requested; round++) {
