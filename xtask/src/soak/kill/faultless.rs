@@ -127,26 +127,37 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Half of the kills fall anywhere from start to end; the other half right into the time
-    /// around the pause, when the target is least its own master.
+    /// A third of the kills fall anywhere from start to end, a third around the pause, and a third
+    /// into the first millisecond of being traced, when the target lends its registers.
     fn wait_for_moment(
         &mut self,
         target: &Target,
         snapshot: &mut Collected,
         pace: &Pace,
     ) -> Result<()> {
-        if self.chance.below(2) == 0 {
-            std::thread::sleep(self.chance.moment(pace.total + pace.total / 10));
-            return Ok(());
-        }
+        let most = match self.chance.below(3) {
+            0 => {
+                std::thread::sleep(self.chance.moment(pace.total + pace.total / 10));
+                return Ok(());
+            }
+            1 => pace.pause + pace.pause / 2 + Duration::from_millis(1),
+            _ => Duration::from_millis(1),
+        };
         let start = Instant::now();
         while traces::tracer(target.pid())? == 0 && start.elapsed() < pace.total * 2 {
             if snapshot.process().has_ended()? {
                 return Ok(());
             }
         }
-        let around = pace.pause + pace.pause / 2 + Duration::from_millis(1);
-        std::thread::sleep(self.chance.moment(around));
+        spin(self.chance.moment(most));
         Ok(())
+    }
+}
+
+/// Waits without sleeping: a sleep this short would be mostly the scheduler's choice.
+fn spin(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::hint::spin_loop();
     }
 }
