@@ -10,7 +10,7 @@
  *
  * usage: stamper [--size MiB] [--threads N] [--seed N] [--slots N] [--churn-us N] [--fork-every N]
  *                [--spawn-every N] [--burst N --rest-us N] [--beat-ms N] [--seconds N]
- *                [--hugetlb MiB] [--check]
+ *                [--hugetlb MiB] [--alias 1] [--check]
  * prints "ready PID", then "beat MS ERRORS CHURN-OPS STAMPS..." lines, then "verdict ERRORS".
  */
 #define _GNU_SOURCE
@@ -32,6 +32,8 @@
  * start value keeps the array out of .bss. */
 #define DATA_PAGES (THREADS_MAX * 8)
 static uint64_t data_pages[DATA_PAGES * 512] __attribute__((aligned(4096))) = {1};
+
+#define SHMEM_REGION 2 /* as map_regions adds them */
 
 struct options options = {
     .mib = 256, .threads = 4, .seed = 1, .slots = 24, .churn_us = 100, .beat_ms = 100,
@@ -97,6 +99,15 @@ static inline volatile uint64_t *page_of(uint64_t t, uint64_t index) {
         index -= own;
     }
     return NULL;
+}
+
+/* The same page through the other mapping of its memory, where there is one and it is its turn. */
+static inline volatile uint64_t *through(volatile uint64_t *page, uint64_t turn) {
+    volatile struct region *region = &HEADER->region[SHMEM_REGION];
+    uint64_t offset = (uint64_t)page - region->base;
+    if (!region->alias || turn % 2 == 0 || offset >= region->pages * PAGE)
+        return page;
+    return (volatile uint64_t *)(region->alias + offset);
 }
 
 static inline uint64_t identity_of(uint64_t t, uint64_t index) {
@@ -181,7 +192,7 @@ static void *writer(void *argument) {
     __atomic_store_n(&own->tid, tid, __ATOMIC_RELEASE);
     while (!stop_requested) {
         uint64_t count = read_seq();
-        volatile uint64_t *page = page_of(t, index);
+        volatile uint64_t *page = through(page_of(t, index), count);
         check_page(page, t, index, count + 1 > pages ? count + 1 - pages : 0);
         uint64_t seen = __atomic_load_n(&neighbour->published, __ATOMIC_ACQUIRE);
         if (count % 32 == 7)
@@ -238,7 +249,12 @@ static void map_regions(void) {
     madvise(map_at(region_address(), quarter * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1),
             quarter * PAGE, MADV_HUGEPAGE);
     add_region(region_address(), quarter, REGION_THP);
-    map_at(region_address(), quarter * PAGE, MAP_SHARED, new_memory_file(quarter * PAGE));
+    int fd = new_memory_file(quarter * PAGE);
+    map_at(region_address(), quarter * PAGE, MAP_SHARED, fd);
+    if (options.alias) {
+        HEADER->region[SHMEM_REGION].alias = region_address() + REGION_STRIDE / 2;
+        map_at(region_address() + REGION_STRIDE / 2, quarter * PAGE, MAP_SHARED, fd);
+    }
     add_region(region_address(), quarter, REGION_SHMEM);
     add_region((uint64_t)data_pages, DATA_PAGES / threads * threads, REGION_DATA);
     if (options.huge_mib) {
@@ -337,7 +353,7 @@ static void parse(int count, char **words) {
         {"--fork-every", &options.fork_every}, {"--spawn-every", &options.spawn_every},
         {"--burst", &options.burst}, {"--rest-us", &options.rest_us},
         {"--beat-ms", &options.beat_ms}, {"--seconds", &options.seconds},
-        {"--hugetlb", &options.huge_mib},
+        {"--hugetlb", &options.huge_mib}, {"--alias", &options.alias},
     };
     for (int i = 1; i < count; i++) {
         size_t k = 0, known = sizeof table / sizeof table[0];

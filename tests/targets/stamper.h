@@ -76,7 +76,8 @@ enum slot_state { STATE_UNMAPPED, STATE_MAPPED, STATE_CHANGING };
 enum slot_holes { HOLES_NONE, HOLES_ODD };
 
 struct region {
-    uint64_t base, pages, kind, spare;
+    uint64_t base, pages, kind;
+    uint64_t alias; /* a second mapping of the same memory, or 0 */
 };
 
 struct header {
@@ -125,7 +126,7 @@ void *churn(void *argument);
 
 struct options {
     uint64_t mib, threads, seed, slots, churn_us, fork_every, spawn_every;
-    uint64_t burst, rest_us, beat_ms, seconds, huge_mib;
+    uint64_t burst, rest_us, beat_ms, seconds, huge_mib, alias;
 };
 extern struct options options;
 extern volatile int stop_requested;

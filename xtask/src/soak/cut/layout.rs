@@ -52,6 +52,15 @@ pub(crate) struct Region {
     pub(crate) base: u64,
     /// Pages of all threads together.
     pub(crate) pages: u64,
+    /// A second mapping of the same memory, or 0.
+    alias: u64,
+}
+
+impl Region {
+    /// Returns where each mapping of the region's memory begins.
+    pub(crate) fn mappings(&self) -> impl Iterator<Item = u64> {
+        [self.base, self.alias].into_iter().filter(|&base| base != 0)
+    }
 }
 
 /// What one thread says about itself in memory.
@@ -174,7 +183,7 @@ fn header_page(snapshot: &mut dyn Snapshot, number: u64) -> Result<Box<Page>> {
 
 fn region(page: &Page, number: u64) -> Region {
     let at = 16 + 4 * usize_of(number);
-    Region { base: word(page, at), pages: word(page, at + 1) }
+    Region { base: word(page, at), pages: word(page, at + 1), alias: word(page, at + 3) }
 }
 
 fn block(snapshot: &mut dyn Snapshot, number: u64) -> Result<Block> {

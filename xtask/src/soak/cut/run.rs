@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// Keep the first core that breaks a promise as this file
     #[arg(long)]
     pub(crate) keep: Option<PathBuf>,
+    /// Map the stampers' shared memory twice and write through both mappings
+    #[arg(long)]
+    pub(crate) alias: bool,
     /// Arguments for `faultless snapshot`, such as `--exact`
     #[arg(last = true)]
     pub(crate) extra: Vec<String>,
@@ -160,6 +163,9 @@ impl Session<'_> {
         let churn_us = 20 << self.chance.below(5);
         let mut options = format!("--size {} --threads {}", self.args.size, self.args.threads);
         options += &format!(" --seed {seed} --churn-us {churn_us}");
+        if self.args.alias {
+            options += " --alias 1";
+        }
         if huge_pages_free() >= HUGE_PAGES {
             options += &format!(" --hugetlb {}", 2 * HUGE_PAGES);
         }

@@ -67,25 +67,22 @@ impl<'a> Writer<'a> {
     fn check_pages(&self, snapshot: &mut dyn Snapshot, verdict: &mut Verdict) -> Result<()> {
         let mut page = Box::new([0; PAGE]);
         let mut seen_at: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-        let mut index = 0;
+        let mut first = 0;
         for region in &self.header.regions {
-            for row in 0..region.pages / self.header.threads() {
+            let own = region.pages / self.header.threads();
+            for (base, row) in region.mappings().flat_map(|base| (0..own).map(move |r| (base, r))) {
                 let stripe = row * self.header.threads() + self.thread;
-                let address = region.base + stripe * PAGE as u64;
+                let (address, index) = (base + stripe * PAGE as u64, first + row);
                 if snapshot.page(address, &mut page)? == Content::Saved {
                     let (stamp, seen) = self.check_page(address, index, &page, verdict);
                     seen_at.insert(stamp, (seen, address));
                 } else {
-                    verdict.broken(
-                        Promise::PageThere,
-                        address,
-                        page_identity(self.thread, index),
-                        0,
-                    );
+                    let identity = page_identity(self.thread, index);
+                    verdict.broken(Promise::PageThere, address, identity, 0);
                 }
                 verdict.pages += 1;
-                index += 1;
             }
+            first += own;
         }
         self.check_seen(&seen_at, verdict);
         Ok(())
