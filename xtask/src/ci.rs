@@ -24,7 +24,15 @@ pub(crate) fn run() -> Result<bool> {
         step("fmt", run_command(cargo_in(&root).args(["fmt", "--all", "--check"]))?);
     }
     if component("clippy", "cargo-clippy") {
-        let clippy = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+        let clippy = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "--deny",
+            "warnings",
+        ];
         step("clippy", run_command(cargo_in(&root).args(clippy))?);
     }
     let doc = ["doc", "--workspace", "--no-deps", "--document-private-items"];

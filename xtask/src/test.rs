@@ -53,7 +53,8 @@ fn cargo_test(args: &Args) -> Result<Command> {
     let mut command = cargo();
     command.current_dir(workspace_root()?).args(["test", "--no-fail-fast"]);
     if args.cargo_args.is_empty() {
-        command.arg("--workspace");
+        // Features only add; what they add is tested too.
+        command.args(["--workspace", "--all-features"]);
     }
     // The output of passing tests holds their skips and reasons.
     command.args(&args.cargo_args).args(["--", "--show-output"]);

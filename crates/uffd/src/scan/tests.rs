@@ -1,10 +1,12 @@
 //! Scans of this process on the running kernel, held against its pagemap entries.
 
-use faultless_pages::Bytes;
+use faultless_pages::{Bytes, PageSize};
 
 use super::*;
 use crate::testing::skip;
-use crate::{Advice, Mapping, PagemapEntry, Protection};
+use crate::{
+    Advice, Features, Mapping, Modes, OpenOptions, PagemapEntry, Protection, Uffd, Wanted,
+};
 
 const PAGE: Bytes = Bytes::kib(4);
 
@@ -242,4 +244,68 @@ fn forbidden_memory_is_scanned_all_the_same() {
     scan.scan_all(&pagemap, mapping.range(), &mut found).unwrap();
     // Read and written pages are neighbours: 1 and 2, 5 and 6, …
     assert_eq!(found.len(), 16);
+}
+
+/// Registers a mapping for write protection that the kernel resolves by itself; says why not.
+fn track(mapping: &Mapping) -> Result<Uffd, String> {
+    let required = Features::WP_ASYNC | Features::PAGEFAULT_FLAG_WP;
+    let wanted = Wanted { required, optional: Features::WP_HUGETLBFS_SHMEM };
+    let open = Uffd::open(&OpenOptions::default()).map_err(|error| error.to_string())?;
+    let uffd = open.handshake(wanted).map_err(|error| error.to_string())?;
+    // SAFETY: memory of a mapping, of which nobody holds a reference.
+    unsafe { uffd.register_range(mapping.range(), Modes::WP) }.map_err(|e| e.to_string())?;
+    Ok(uffd)
+}
+
+#[test]
+fn written_pages_are_found_once_and_protected_again_in_the_same_pass() {
+    let Some(pagemap) = scannable() else {
+        return;
+    };
+    let private = Mapping::builder(Bytes(64 * PAGE.0)).huge_pages(false).anonymous().unwrap();
+    let thp = Mapping::builder(PageSize::MIB2.bytes())
+        .aligned(PageSize::MIB2)
+        .huge_pages(true)
+        .populate()
+        .anonymous()
+        .unwrap();
+    for mapping in [private, thp, Mapping::memfd(Bytes(64 * PAGE.0)).unwrap()] {
+        let _uffd = match track(&mapping) {
+            Ok(uffd) => uffd,
+            Err(why) => return skip(why),
+        };
+        let range = mapping.range();
+        let dirty = PagemapScan::new().required(Category::WRITTEN).wp_matching().check_wpasync();
+        dirty.protect_all(&pagemap, range).unwrap();
+        let mut found = Vec::new();
+        dirty.scan_all(&pagemap, range, &mut found).unwrap();
+        assert_eq!(found, [], "all is protected: {mapping:?}");
+
+        mapping.store_u8(Bytes(3 * PAGE.0), 1);
+        mapping.store_u8(Bytes(4 * PAGE.0 + 9), 1);
+        mapping.store_u8(Bytes(40 * PAGE.0), 1);
+        assert_eq!(mapping.load_u8(Bytes(50 * PAGE.0)), 0);
+        dirty.scan_all(&pagemap, range, &mut found).unwrap();
+        let written: Vec<_> = found.iter().map(|region| region.range).collect();
+        if thp_is_whole(&pagemap, &mapping) {
+            // A write to a huge page lifts the protection of all of it.
+            assert_eq!(written, [range]);
+        } else {
+            let first = mapping.range_of(Bytes(3 * PAGE.0), Bytes(2 * PAGE.0));
+            assert_eq!(written, [first, page(&mapping, 40)]);
+        }
+
+        found.clear();
+        dirty.scan_all(&pagemap, range, &mut found).unwrap();
+        assert_eq!(found, [], "found once: {mapping:?}");
+        assert!(pagemap.entry(page(&mapping, 3).start()).unwrap().is_uffd_wp());
+    }
+}
+
+/// Says whether the mapping is one transparent huge page.
+fn thp_is_whole(pagemap: &Pagemap, mapping: &Mapping) -> bool {
+    let mut found = Vec::new();
+    let huge = PagemapScan::new().required(Category::HUGE);
+    huge.scan_all(pagemap, mapping.range(), &mut found).unwrap();
+    found.first().is_some_and(|region| region.range == mapping.range())
 }
