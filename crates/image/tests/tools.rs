@@ -12,20 +12,23 @@ use std::process::{Child, Command, Output, Stdio};
 use common::{PAGE, cut, layout, page_at, segment, write_compressed, write_raw};
 use faultless_image::core::{
     Access, CoreFile, Dumped, Layout, Machine, MappedFile, Notes, OnExisting, PendingFile,
-    ProcessNotes, PsInfo, RawWriter, SegmentSpec, ThreadNotes,
+    ProcessNotes, PsInfo, RawWriter, SegmentSpec, ThreadNotes, note,
 };
 use faultless_pages::{Bytes, PageSize, Va, VaRange};
 
-/// Runs a tool; `None`, with a word about it, if it is not installed.
+/// Says that a test was left out, in the words the test runner counts.
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
+fn skip(why: &str) {
+    println!("skipped: {why}");
+}
+
+/// Runs a tool; `None`, with a word about it, if it is not installed.
 fn run(tool: &str, arguments: &[&str]) -> Option<Output> {
-    match Command::new(tool).args(arguments).output() {
-        Ok(output) => Some(output),
-        Err(e) => {
-            println!("skipped: {tool} cannot be run ({e}); install it to have this tested");
-            None
-        }
+    let output = Command::new(tool).args(arguments).output();
+    if let Err(error) = &output {
+        skip(&format!("{tool} cannot be run ({error}); install it to have this tested"));
     }
+    output.ok()
 }
 
 fn text(output: &Output) -> String {
@@ -145,9 +148,10 @@ fn mapping(line: &str) -> Mapping {
     let has = |letter| fields[1].contains(letter);
     let access = Access { read: has('r'), write: has('w'), execute: has('x') };
     let path = fields.get(5).filter(|path| path.starts_with('/'));
+    // Code lies in the files; the rest may have been written to, relocations for instance.
     let dumped = match access {
-        Access { write: true, .. } => Dumped::All,
-        Access { read: true, .. } if path.is_some() && hex(fields[2]) == 0 => Dumped::FirstPage,
+        Access { execute: true, .. } => Dumped::None,
+        Access { read: true, .. } => Dumped::All,
         _ => Dumped::None,
     };
     Mapping {
@@ -244,7 +248,7 @@ fn gdb_opens_the_core_of_a_living_process() {
         format!("x/gx {}", heap.start()),
         format!("x/gx {}", heap.start().add(Bytes(2 * PAGE))),
         "info auxv".to_string(),
-        "info proc mappings".to_string(),
+        "info sharedlibrary".to_string(),
     ];
     let mut arguments = vec!["-nx", "-batch", "-iex", "set debuginfod enabled off"];
     for command in &commands {
@@ -260,6 +264,61 @@ fn gdb_opens_the_core_of_a_living_process() {
     let gone = heap.start().add(Bytes(2 * PAGE));
     assert!(text.contains(&format!("Cannot access memory at address {gone}")), "{text}");
     assert!(text.contains("AT_ENTRY"), "{text}");
-    assert!(text.contains("libc"), "{text}");
+    assert!(text.contains("libc.so"), "{text}");
     assert!(!text.to_lowercase().contains("warning: core"), "{text}");
+}
+
+/// Checks that a core of another program says what it must about the shell.
+fn assert_is_of(core: &CoreFile, pid: u32) {
+    assert!(core.record().is_none());
+    assert_eq!(core.verify(|_| ()).unwrap().problems, []);
+    let summary = core.summary();
+    assert_eq!(summary.pid, Some(pid));
+    assert_eq!((summary.name.as_deref(), summary.tool_version), (Some("sh"), None));
+    let thread = &core.threads()[0];
+    assert_eq!(thread.tid, pid);
+    assert!(core.read_u64(thread.sp).unwrap().is_some(), "a stack");
+    assert!(core.regset(thread, note::FPREGSET).unwrap().is_some());
+    assert!(core.files().iter().any(|file| file.path.to_string_lossy().contains("libc")));
+    assert!(core.auxv().len() > 100);
+}
+
+#[test]
+fn a_core_of_gcore_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let prefix = directory.path().join("g");
+    let sleeper = Sleeper::start();
+    let pid = sleeper.0.id();
+    let Some(output) = run("gcore", &["-o", prefix.to_str().unwrap(), &pid.to_string()]) else {
+        return;
+    };
+    let path = directory.path().join(format!("g.{pid}"));
+    if !path.exists() {
+        return skip(&format!("gcore made no core: {}", text(&output)));
+    }
+    assert_is_of(&common::open(&path), pid);
+    // A single frame of unknown length, as stream compressors write it.
+    let plain = std::fs::read(&path).unwrap();
+    let zst = directory.path().join("g.zst");
+    std::fs::write(&zst, zstd::encode_all(&plain[..], 1).unwrap()).unwrap();
+    assert_is_of(&common::open(&zst), pid);
+}
+
+#[test]
+fn a_core_of_the_kernel_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", "ulimit -c unlimited; kill -SEGV $$"])
+        .current_dir(directory.path())
+        .spawn()
+        .expect("a shell");
+    let pid = child.id();
+    child.wait().unwrap();
+    let made = std::fs::read_dir(directory.path()).unwrap().next();
+    let Some(path) = made.map(|entry| entry.unwrap().path()) else {
+        return skip("the kernel left no core in the directory; see /proc/sys/kernel/core_pattern");
+    };
+    let core = common::open(&path);
+    assert_is_of(&core, pid);
+    assert_eq!(core.threads()[0].signal, 11);
 }
