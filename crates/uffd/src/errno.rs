@@ -4,8 +4,17 @@ use std::fmt;
 
 use rustix::io::Errno;
 
-/// Prints `EACCES: permission denied`.
-pub(crate) struct Described(pub(crate) Errno);
+/// An errno that prints as `EACCES: permission denied`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described(pub Errno);
+
+impl Described {
+    /// Returns the symbol, `None` for an errno that no call of this crate returns.
+    #[must_use]
+    pub fn symbol(self) -> Option<&'static str> {
+        KNOWN.iter().find(|(errno, ..)| *errno == self.0).map(|&(_, symbol, _)| symbol)
+    }
+}
 
 /// The numbers the calls of this crate return, and a few words for each.
 const KNOWN: &[(Errno, &str, &str)] = &[
@@ -48,6 +57,7 @@ mod tests {
     #[test]
     fn known_numbers_print_their_symbol_and_others_their_number() {
         assert_eq!(Described(Errno::ACCESS).to_string(), "EACCES: permission denied");
+        assert_eq!(Described(Errno::ACCESS).symbol(), Some("EACCES"));
         assert_eq!(Described(Errno::from_raw_os_error(4000)).to_string(), "errno 4000");
     }
 }

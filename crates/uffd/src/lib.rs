@@ -70,6 +70,7 @@ mod testing;
 mod tokio;
 mod uffd;
 
+pub use errno::Described;
 pub use error::{Op, OpError};
 pub use fdinfo::Queue;
 pub use foreign::{ForeignUffd, UnboundForeignUffd};
