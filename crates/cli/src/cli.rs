@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::CODES;
-use crate::{docs, doctor};
+use crate::{docs, doctor, inspect};
 
 /// Page faults, answered in user space: consistent snapshots of running processes.
 ///
@@ -28,6 +28,7 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    Inspect(inspect::Args),
     Doctor(doctor::Args),
     #[command(hide = true)]
     Idle(doctor::IdleArgs),

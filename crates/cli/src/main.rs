@@ -12,7 +12,9 @@ mod cli;
 mod docs;
 mod doctor;
 mod exit;
+mod inspect;
 mod output;
+mod progress;
 mod table;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
 /// Runs the command that was asked for.
 fn dispatch(command: Command) -> Result<Exit, Failure> {
     match command {
+        Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Idle(_) => doctor::idle(),
         Command::Try(args) => doctor::try_one(&args),

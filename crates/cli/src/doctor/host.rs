@@ -6,12 +6,12 @@ use std::fs;
 use std::path::Path;
 
 use faultless_pages::Bytes;
+use faultless_uffd::Described;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use serde::Serialize;
 
 use super::rights::{number, text};
-use super::tried::describe;
 
 /// The inode number of the initial process namespace, fixed by the kernel's ABI.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -60,6 +60,13 @@ pub(crate) enum Access {
     Refused(String),
     /// It is not there.
     Absent,
+}
+
+impl Pool {
+    /// Says whether a program that asks for a page gets none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.free + self.overcommit == 0
+    }
 }
 
 impl Host {
@@ -145,7 +152,7 @@ fn kvm() -> Access {
     match open("/dev/kvm", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
         Ok(_) => Access::Usable,
         Err(Errno::NOENT) => Access::Absent,
-        Err(errno) => Access::Refused(describe(errno)),
+        Err(errno) => Access::Refused(Described(errno).to_string()),
     }
 }
 

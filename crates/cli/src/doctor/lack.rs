@@ -218,7 +218,7 @@ fn features(seen: &Diagnosis) -> Vec<Lack> {
 
 /// Memory types that could not be tried or not be protected.
 fn memory(seen: &Diagnosis) -> impl Iterator<Item = Lack> + '_ {
-    let pools = seen.host.hugetlb.iter().filter(|pool| pool.free + pool.overcommit == 0);
+    let pools = seen.host.hugetlb.iter().filter(|pool| pool.is_empty());
     pools.map(|pool| {
         let size = Bytes(pool.page_bytes);
         // 16 MiB are plenty to try with, and one page is the least there is.

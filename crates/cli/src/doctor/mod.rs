@@ -66,9 +66,10 @@ fn examine() -> Diagnosis {
     let rights = rights::Rights::read();
     let userfaultfd = routes::Routes::try_all(rights.seccomp);
     let supported = userfaultfd.features();
+    let host = host::Host::read();
     let mut diagnosis = Diagnosis {
         snapshot_works: false,
-        host: host::Host::read(),
+        host,
         features: features::list(supported),
         unknown_features: features::unknown(supported),
         userfaultfd,

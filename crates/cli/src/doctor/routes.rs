@@ -1,12 +1,12 @@
 //! The ways to a userfaultfd, each taken by itself.
 
-use faultless_uffd::{Attempt, OpenOptions, Route, Step, Uffd, probe};
+use faultless_uffd::{Attempt, Described, OpenOptions, Route, Step, Uffd, probe};
 use rustix::io::Errno;
 use serde::Serialize;
 
 use super::probe::Probe;
 use super::rights::Seccomp;
-use super::tried::{Tried, describe};
+use super::tried::Tried;
 
 /// What came of each way.
 #[derive(Debug, Serialize)]
@@ -61,11 +61,11 @@ fn take(route: Route) -> Tried {
 
 /// Says which of the steps was refused where the route has more than one.
 fn refused(attempt: Attempt) -> Tried {
-    let answer = describe(attempt.errno);
+    let answer = Described(attempt.errno);
     let cause = match (attempt.step, attempt.errno) {
         (Step::OpenDevice, Errno::NOENT) => format!("not there: {answer}"),
         (Step::NewOnDevice, _) => format!("it opens, but makes no userfaultfd: {answer}"),
-        _ => answer,
+        _ => answer.to_string(),
     };
     Tried::fails(attempt.errno, cause)
 }

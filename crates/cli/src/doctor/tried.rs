@@ -1,5 +1,6 @@
 //! The result of trying something: it works, or it fails with a cause.
 
+use faultless_uffd::Described;
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -29,7 +30,7 @@ impl Tried {
     pub(crate) fn from_errno(result: Result<(), Errno>) -> Tried {
         match result {
             Ok(()) => Tried::Works,
-            Err(errno) => Tried::fails(errno, describe(errno)),
+            Err(errno) => Tried::fails(errno, Described(errno).to_string()),
         }
     }
 
@@ -74,53 +75,13 @@ impl Tried {
     }
 }
 
-/// Names the errnos a doctor meets as the manual pages do, the others as the system does.
-pub(super) fn describe(errno: Errno) -> String {
-    match name(errno) {
-        Some(name) => format!("{} ({name})", meaning(errno)),
-        None => errno.to_string(),
-    }
-}
-
-fn meaning(errno: Errno) -> String {
-    // "Operation not permitted (os error 1)" without the number.
-    let text = std::io::Error::from(errno).to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    text.to_lowercase()
-}
-
-/// Returns the symbol of an errno.
-pub(crate) fn name(errno: Errno) -> Option<&'static str> {
-    Some(match errno {
-        Errno::PERM => "EPERM",
-        Errno::NOENT => "ENOENT",
-        Errno::SRCH => "ESRCH",
-        Errno::INTR => "EINTR",
-        Errno::IO => "EIO",
-        Errno::NXIO => "ENXIO",
-        Errno::NODEV => "ENODEV",
-        Errno::AGAIN => "EAGAIN",
-        Errno::NOMEM => "ENOMEM",
-        Errno::ACCESS => "EACCES",
-        Errno::FAULT => "EFAULT",
-        Errno::BUSY => "EBUSY",
-        Errno::EXIST => "EEXIST",
-        Errno::INVAL => "EINVAL",
-        Errno::MFILE => "EMFILE",
-        Errno::NOTTY => "ENOTTY",
-        Errno::NOSYS => "ENOSYS",
-        Errno::OPNOTSUPP => "EOPNOTSUPP",
-        _ => return None,
-    })
-}
-
 #[expect(clippy::ref_option, reason = "the signature serde asks for")]
 fn errno_name<S: serde::Serializer>(errno: &Option<Errno>, out: S) -> Result<S::Ok, S::Error> {
     match errno {
         None => out.serialize_none(),
-        Some(errno) => match name(*errno) {
-            Some(name) => out.serialize_str(name),
-            None => out.serialize_str(&format!("E{}", errno.raw_os_error())),
+        Some(errno) => match Described(*errno).symbol() {
+            Some(symbol) => out.serialize_str(symbol),
+            None => out.serialize_str(&errno.raw_os_error().to_string()),
         },
     }
 }
@@ -132,7 +93,7 @@ mod tests {
     #[test]
     fn a_refusal_says_its_meaning_and_its_symbol() {
         let tried = Tried::from_errno(Err(Errno::PERM));
-        assert_eq!(tried.words(), "operation not permitted (EPERM)");
+        assert_eq!(tried.words(), "EPERM: operation not permitted");
         let json = serde_json::to_value(&tried).expect("a plain value");
         assert_eq!(json["errno"], "EPERM");
         assert_eq!(json["result"], "fails");
