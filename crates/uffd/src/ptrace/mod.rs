@@ -11,6 +11,7 @@
 
 pub(crate) mod regs;
 pub(crate) mod request;
+pub mod sysno;
 
 use core::marker::PhantomData;
 use std::thread;
@@ -80,6 +81,33 @@ pub(crate) fn wait(tid: i32, block: bool) -> Result<Option<Stop>, Errno> {
     }
 }
 
+/// Takes a stop of any thread traced by the calling thread, and says whose it is.
+///
+/// Children of the calling thread that are not traced are waited for as well: call it from a
+/// thread that has none.
+///
+/// # Errors
+/// `ECHILD`: nothing is traced any more.
+pub fn try_wait_any() -> Result<Option<(u32, Stop)>, Errno> {
+    let flags = libc::__WALL | libc::__WNOTHREAD | libc::WNOHANG;
+    loop {
+        let mut status = 0;
+        // SAFETY: the kernel writes one int into `status`.
+        match unsafe { libc::waitpid(-1, &raw mut status, flags) } {
+            0 => return Ok(None),
+            -1 => match request::last_errno() {
+                Errno::INTR => {}
+                errno => return Err(errno),
+            },
+            tid => {
+                if let Some(stop) = decode(status) {
+                    return Ok(Some((tid.cast_unsigned(), stop)));
+                }
+            }
+        }
+    }
+}
+
 /// A seized thread of another process.
 #[derive(Debug)]
 pub struct Tracee {
@@ -138,6 +166,26 @@ impl Tracee {
                 return Ok(stop);
             }
         }
+    }
+
+    /// Says whether the thread stands still, as far as its stops were taken.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Notes a stop that [`try_wait_any`] reported.
+    pub fn note(&mut self, stop: Stop) {
+        self.stopped = stop != Stop::Ended;
+    }
+
+    /// Reads the number and arguments of the system call the stopped thread is about to make;
+    /// `None` if it is at another stop.
+    ///
+    /// # Errors
+    /// `ESRCH`: the thread is gone or not stopped. `EIO`: kernel older than 5.3.
+    pub fn syscall_entry(&self) -> Result<Option<(u64, [u64; 6])>, Errno> {
+        request::syscall_entry(self.tid)
     }
 
     /// Takes the thread's stop if there is one.

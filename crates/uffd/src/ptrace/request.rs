@@ -179,6 +179,29 @@ pub(crate) fn event_message(tid: i32) -> Result<u64, Errno> {
     check(result).map(|_| message)
 }
 
+/// Reads the number and arguments of the system call the thread is about to make.
+///
+/// `None` at any other stop. Linux 5.3.
+pub(crate) fn syscall_entry(tid: i32) -> Result<Option<(u64, [u64; 6])>, Errno> {
+    const PTRACE_GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+    const ENTRY: u8 = 1;
+    // `ptrace_syscall_info`: op in the first byte; at an entry the number and six arguments
+    // begin with the fourth word.
+    let mut info = [0u64; 11];
+    // SAFETY: the kernel writes at most the given size into `info`.
+    let result = unsafe {
+        libc::ptrace(
+            PTRACE_GET_SYSCALL_INFO,
+            tid,
+            size_of_val(&info) as *mut c_void,
+            info.as_mut_ptr().cast::<c_void>(),
+        )
+    };
+    check(result)?;
+    let arguments = [info[4], info[5], info[6], info[7], info[8], info[9]];
+    Ok((info[0].to_ne_bytes()[0] == ENTRY).then_some((info[3], arguments)))
+}
+
 /// Reads the signal mask the thread will run with once it is back in user mode.
 pub(crate) fn signal_mask(tid: i32) -> Result<u64, Errno> {
     let mut mask = 0u64;

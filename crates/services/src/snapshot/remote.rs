@@ -1,0 +1,127 @@
+//! The target as the kernel shows it: [`Target`] over a userfaultfd of another process.
+
+use std::fs::File;
+use std::io::IoSliceMut;
+
+use faultless_pages::{Bytes, Va, VaRange};
+use faultless_uffd::{
+    Event, ForeignUffd, MessageBatch, Pagemap, PagemapEntry, RetryReason, Situation, WpMode,
+};
+use rustix::io::Errno;
+
+use super::saver::{Message, Piece, Released, Target};
+
+/// A process whose memory is read and protected from outside.
+pub(super) struct Remote<'a> {
+    uffd: &'a ForeignUffd,
+    /// `/proc/PID/mem`.
+    ///
+    /// Not `process_vm_readv`: that pins pages, and pinning a page shared with a forked child
+    /// makes the kernel copy it, so that saving a process would double its memory. This file also
+    /// reads what the program itself may not, and stays with the address space over an `execve`.
+    memory: &'a File,
+    pagemap: &'a Pagemap,
+    batch: MessageBatch,
+    entries: Vec<PagemapEntry>,
+}
+
+impl<'a> Remote<'a> {
+    /// Puts the parts of an attachment together.
+    pub(super) fn new(uffd: &'a ForeignUffd, memory: &'a File, pagemap: &'a Pagemap) -> Remote<'a> {
+        Remote { uffd, memory, pagemap, batch: MessageBatch::new(), entries: Vec::new() }
+    }
+
+    /// Returns the userfaultfd, to wait on.
+    pub(super) fn uffd(&self) -> &'a ForeignUffd {
+        self.uffd
+    }
+}
+
+impl Target for Remote<'_> {
+    fn read(&mut self, live: VaRange, out: &mut dyn Piece) -> Bytes {
+        let mut done = Bytes::ZERO;
+        let mut blocks = out.blocks();
+        let mut slices: Vec<IoSliceMut<'_>> =
+            blocks.iter_mut().map(|block| IoSliceMut::new(block)).collect();
+        let mut rest = slices.as_mut_slice();
+        while done < live.len() {
+            match rustix::io::preadv(self.memory, rest, live.start().add(done).0) {
+                Ok(0) => break,
+                Ok(read) => {
+                    done.0 += read as u64;
+                    IoSliceMut::advance_slices(&mut rest, read);
+                }
+                Err(Errno::INTR) => {}
+                // Unreadable memory: the caller finds out which page and why.
+                Err(_) => break,
+            }
+        }
+        done
+    }
+
+    fn armed(&mut self, live: VaRange) -> Vec<VaRange> {
+        let page = self.pagemap.page_size();
+        let pages = usize::try_from(live.page_count(page)).expect("pages of one piece");
+        self.entries.resize(pages.max(self.entries.len()), PagemapEntry::default());
+        let read = self.pagemap.entries(live, &mut self.entries).unwrap_or(0);
+        let mut armed: Vec<VaRange> = Vec::new();
+        for (entry, at) in self.entries[..read.min(pages)].iter().zip(live.chunks(page.bytes())) {
+            if !(entry.is_uffd_wp() && (entry.is_present() || entry.is_swapped())) {
+                continue;
+            }
+            match armed.last_mut().filter(|last| last.end() == at.start()) {
+                Some(last) => *last = VaRange::new(last.start(), at.end()),
+                None => armed.push(at),
+            }
+        }
+        armed
+    }
+
+    fn release(&mut self, live: VaRange) -> Released {
+        let mode = WpMode::Unprotect { dontwake: false };
+        match self.uffd.write_protect(live, mode).stopped {
+            None => Released::Done,
+            Some(Situation::Retry(_)) => Released::Changing,
+            Some(Situation::Gone) => Released::Gone,
+            // What is left of the range may have been let go, but nobody was woken.
+            Some(_) => {
+                let _ = self.uffd.wake(live);
+                Released::Unmapped
+            }
+        }
+    }
+
+    /// Asks for something impossible: whether the mapping is changing is looked at first.
+    fn is_changing(&mut self) -> bool {
+        let nowhere = VaRange::new(Va(0), Va(0));
+        let stopped = self.uffd.write_protect(nowhere, WpMode::Protect).stopped;
+        matches!(stopped, Some(Situation::Retry(RetryReason::EventPending)))
+    }
+
+    fn messages(&mut self, out: &mut Vec<Message>) {
+        loop {
+            // Any other error is one of the next call as well; the target's end is noticed when
+            // it is let go.
+            let read = self.uffd.read_events(&mut self.batch).unwrap_or(0);
+            out.extend(self.batch.drain().filter_map(message));
+            if read == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// Reads an event. A child's userfaultfd is dropped here, which lets the child go unprotected.
+fn message(event: Event) -> Option<Message> {
+    match event {
+        Event::Fault(fault) => Some(Message::Fault(fault.address)),
+        Event::Remove(range) => Some(Message::Removed(range)),
+        Event::Unmap(range) => Some(Message::Unmapped(range)),
+        Event::Remap { from, to, len } => Some(Message::Moved { from, to, len }),
+        Event::Fork { uffd } => {
+            drop(uffd);
+            None
+        }
+        _ => None,
+    }
+}

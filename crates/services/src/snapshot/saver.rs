@@ -1,0 +1,445 @@
+//! The heart of a snapshot: every page of the cut is saved before it can change.
+//!
+//! At the cut all pages are write-protected. From then on a page goes through one step, in this
+//! order: **copy, check, let go**. Copying before letting go is what makes the core a state that
+//! existed; the check is what makes the copy true.
+//!
+//! # Why a copy that passes the check is true
+//! - The page still carried its protection after it was copied. Only the cut sets protections, so
+//!   no write, discard or replacement of the page came between the cut and the copy.
+//! - Letting go fails while the mapping of the target is changing (`EAGAIN`): the kernel counts a
+//!   change from before it touches a page table until its event has been read. Events are read by
+//!   this same thread, never between a copy and the end of its step. So no `mremap` can have put
+//!   another protected page under the address that was copied.
+//!
+//! # Concurrency
+//! One thread owns all state and makes every step; faults are looked for between two pieces of
+//! background work, so that a waiting writer waits for at most one piece. Nothing here knows about
+//! threads, files or clocks: [`Target`] and [`Sink`] are the world, and the tests give it another.
+
+use std::collections::VecDeque;
+
+use faultless_pages::{Bytes, PageSize, Va, VaRange};
+
+use super::live::{LiveMap, Place};
+use super::pages::{Pages, Run};
+
+/// The target as a snapshot sees it.
+pub(super) trait Target {
+    /// Copies memory into `out` and returns how many bytes could be copied, from the start.
+    fn read(&mut self, live: VaRange, out: &mut dyn Piece) -> Bytes;
+    /// Returns the parts of `live` that are protected, in order.
+    fn armed(&mut self, live: VaRange) -> Vec<VaRange>;
+    /// Takes the protection from `live` and wakes who waits for it.
+    fn release(&mut self, live: VaRange) -> Released;
+    /// Says whether the mapping is changing right now.
+    fn is_changing(&mut self) -> bool;
+    /// Takes everything the kernel has to say, without waiting.
+    fn messages(&mut self, out: &mut Vec<Message>);
+}
+
+/// Memory to copy a piece of the target into.
+pub(super) trait Piece {
+    /// Returns the memory, as one slice a block.
+    fn blocks(&mut self) -> Vec<&mut [u8]>;
+}
+
+/// Where saved pages go.
+pub(super) trait Sink {
+    /// Memory handed out by this sink.
+    type Piece: Piece;
+    /// Hands out memory for `len` bytes; `None` while none is free.
+    ///
+    /// Background work leaves some for those who wait.
+    fn take(&mut self, len: Bytes, urgent: bool) -> Option<Self::Piece>;
+    /// Takes a saved piece of the cut.
+    fn put(&mut self, cut: VaRange, piece: Self::Piece, urgent: bool);
+    /// Takes back memory that was not needed.
+    fn give_back(&mut self, piece: Self::Piece);
+}
+
+/// What the kernel says about the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    /// A thread waits to write at this address.
+    Fault(Va),
+    /// The target drops the content of a range (`madvise`).
+    Removed(VaRange),
+    /// The target unmapped a range.
+    Unmapped(VaRange),
+    /// The target moved a range.
+    Moved {
+        /// Where it lay.
+        from: Va,
+        /// Where it lies.
+        to: Va,
+        /// How long it is.
+        len: Bytes,
+    },
+}
+
+/// How taking the protection went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Released {
+    /// Done.
+    Done,
+    /// Not done: the mapping is changing, and there is an event to read.
+    Changing,
+    /// Not done wholly: something in the range is not registered any more.
+    Unmapped,
+    /// The address space is gone.
+    Gone,
+}
+
+/// The address space of the target is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TargetGone;
+
+/// What is left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Something; try again at once.
+    Again,
+    /// Something, but the sink has no room for it.
+    NoRoom,
+    /// Nothing.
+    Done,
+}
+
+/// Who need not wait any longer.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// The marks of writers that were let go.
+    pub(super) served: Vec<u64>,
+    /// The tickets of holds that are settled.
+    pub(super) settled: Vec<u64>,
+}
+
+/// How one step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The piece, or a part of it, is settled.
+    Settled,
+    /// The mapping is changing: read its events first.
+    Changing,
+    /// The sink has no room.
+    NoRoom,
+}
+
+/// Background pieces: long enough to spread the cost of a system call and of flushing the TLBs,
+/// short enough for a writer to wait for.
+pub(super) const BACKGROUND: PageSize = match PageSize::new(Bytes::kib(512)) {
+    Some(size) => size,
+    None => panic!("a page size"),
+};
+/// A fault takes its pending neighbours along: the next write of most programs is nearby.
+const REACH: PageSize = match PageSize::new(Bytes::kib(64)) {
+    Some(size) => size,
+    None => panic!("a page size"),
+};
+
+/// What a saver counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Writes that had to wait.
+    pub(super) faults: u64,
+    /// Turns on which a waiting writer found no room in the buffer.
+    pub(super) throttled: u64,
+    /// Changes of the mapping that were followed.
+    pub(super) events: u64,
+}
+
+/// Saves every page of a cut.
+#[derive(Debug)]
+pub(super) struct Saver {
+    pages: Pages,
+    live: LiveMap,
+    /// Memory of huge page pools, by its addresses at the cut: smaller pieces cannot be let go.
+    pools: Vec<Run>,
+    cursor: Va,
+    /// Writers that wait, and since when.
+    faults: VecDeque<(Va, u64)>,
+    /// Ranges that must be settled before the target may go on.
+    holds: VecDeque<(u64, VaRange)>,
+    inbox: Vec<Message>,
+    counts: Counts,
+}
+
+impl Saver {
+    /// Starts with the pages of the cut where they lay.
+    pub(super) fn new(pages: Pages, live: LiveMap, pools: Vec<Run>) -> Saver {
+        Saver {
+            pages,
+            live,
+            pools,
+            cursor: Va(0),
+            faults: VecDeque::new(),
+            holds: VecDeque::new(),
+            inbox: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Returns the state of the pages.
+    pub(super) fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    /// Returns what was counted.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Asks for `live` to be settled before anything else; [`serve`](Self::serve) tells when.
+    pub(super) fn hold(&mut self, ticket: u64, live: VaRange) {
+        self.holds.push_back((ticket, live));
+    }
+
+    /// Listens, and serves everybody who waits.
+    ///
+    /// `now` marks faults that are new; the marks of served ones go to `served`, the tickets of
+    /// settled holds to `settled`.
+    pub(super) fn serve<T: Target, S: Sink>(
+        &mut self,
+        target: &mut T,
+        sink: &mut S,
+        now: u64,
+        done: &mut Done,
+    ) -> Result<Turn, TargetGone> {
+        self.listen(target, now);
+        let step = match self.serve_faults(target, sink, done)? {
+            Step::Settled => self.serve_holds(target, sink, done)?,
+            stuck => stuck,
+        };
+        Ok(match step {
+            Step::Settled => Turn::Done,
+            Step::Changing => Turn::Again,
+            Step::NoRoom => {
+                self.counts.throttled += 1;
+                Turn::NoRoom
+            }
+        })
+    }
+
+    /// Reads all messages and applies changes of the mapping before faults: the kernel hands
+    /// faults out first, even those that came after a change.
+    fn listen<T: Target>(&mut self, target: &mut T, now: u64) {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        target.messages(&mut inbox);
+        for message in inbox.drain(..) {
+            match message {
+                Message::Fault(address) => {
+                    self.counts.faults += 1;
+                    self.faults.push_back((address, now));
+                }
+                change => {
+                    self.counts.events += 1;
+                    self.follow(change);
+                }
+            }
+        }
+        self.inbox = inbox;
+    }
+
+    /// Follows a change of the mapping.
+    fn follow(&mut self, change: Message) {
+        match change {
+            Message::Fault(_) => {}
+            // The mapping stays where it is; what it held is gone.
+            Message::Removed(live) => {
+                for place in self.live.at(live) {
+                    self.pages.settle_freed(place.cut);
+                }
+            }
+            Message::Unmapped(live) => {
+                for place in self.live.take(live) {
+                    self.pages.settle_freed(place.cut);
+                }
+            }
+            Message::Moved { from, to, len } => {
+                for place in self.live.relocate(from, to, len) {
+                    self.pages.settle_freed(place.cut);
+                }
+            }
+        }
+    }
+
+    /// Lets every waiting writer go, saving first what it is about to change.
+    fn serve_faults<T: Target, S: Sink>(
+        &mut self,
+        target: &mut T,
+        sink: &mut S,
+        done: &mut Done,
+    ) -> Result<Step, TargetGone> {
+        while let Some(&(address, since)) = self.faults.front() {
+            let step = match self.pending_at(address) {
+                Some(place) => self.save(place, target, sink, true)?,
+                None => self.let_go(address, target)?,
+            };
+            match step {
+                // A step may settle less than asked for; the writer is let go when its page is.
+                Step::Settled if self.pending_at(address).is_some() => {}
+                Step::Settled => {
+                    self.faults.pop_front();
+                    done.served.push(since);
+                }
+                stuck => return Ok(stuck),
+            }
+        }
+        Ok(Step::Settled)
+    }
+
+    /// Returns the pending piece around a live address.
+    fn pending_at(&self, address: Va) -> Option<Place> {
+        let at = VaRange::of(address, Bytes(1));
+        let cut = self.live.at(at).first()?.cut.start();
+        let around = self.pages.around(cut, REACH)?;
+        self.live.of(around).into_iter().find(|place| place.live_range().contains(address))
+    }
+
+    /// Lets a writer go whose page needs no saving: saved meanwhile, or newer than the cut.
+    fn let_go<T: Target>(&mut self, address: Va, target: &mut T) -> Result<Step, TargetGone> {
+        let grain = self.grain_at(address);
+        let page = VaRange::of(address.align_down(grain), grain.bytes());
+        match target.release(page) {
+            // The writer of an unmapped page is woken by the unmapping itself.
+            Released::Done | Released::Unmapped => Ok(Step::Settled),
+            Released::Changing => Ok(Step::Changing),
+            Released::Gone => Err(TargetGone),
+        }
+    }
+
+    /// Returns the size of the smallest piece that can be let go at a live address.
+    fn grain_at(&self, address: Va) -> PageSize {
+        let base = self.pages.page_size();
+        let places = self.live.at(VaRange::of(address, Bytes(1)));
+        let Some(cut) = places.first().map(|place| place.cut.start()) else { return base };
+        let pool = self.pools.iter().find(|pool| pool.range.contains(cut));
+        pool.map_or(base, |pool| pool.grain)
+    }
+
+    /// Settles what the target waits for in order to drop it.
+    fn serve_holds<T: Target, S: Sink>(
+        &mut self,
+        target: &mut T,
+        sink: &mut S,
+        done: &mut Done,
+    ) -> Result<Step, TargetGone> {
+        while let Some(&(ticket, live)) = self.holds.front() {
+            let pending = self.live.at(live).into_iter().find_map(|place| {
+                let piece = self.pages.next(place.cut.start(), BACKGROUND)?;
+                place.part_of(piece)
+            });
+            let Some(place) = pending else {
+                done.settled.push(ticket);
+                self.holds.pop_front();
+                continue;
+            };
+            match self.save(place, target, sink, true)? {
+                Step::Settled => {}
+                stuck => return Ok(stuck),
+            }
+        }
+        Ok(Step::Settled)
+    }
+
+    /// Saves the next piece in address order.
+    pub(super) fn work<T: Target, S: Sink>(
+        &mut self,
+        target: &mut T,
+        sink: &mut S,
+    ) -> Result<Turn, TargetGone> {
+        let next = self.pages.next(self.cursor, BACKGROUND);
+        let Some(piece) = next.or_else(|| self.pages.next(Va(0), BACKGROUND)) else {
+            return Ok(Turn::Done);
+        };
+        self.cursor = piece.start();
+        let Some(&place) = self.live.of(piece).first() else {
+            // Not mapped any more, and its event has been followed: nothing is left to save.
+            self.pages.settle_freed(piece);
+            return Ok(Turn::Again);
+        };
+        Ok(match self.save(place, target, sink, false)? {
+            Step::NoRoom => Turn::NoRoom,
+            Step::Settled | Step::Changing => Turn::Again,
+        })
+    }
+
+    /// Makes one step: copy, check, let go.
+    fn save<T: Target, S: Sink>(
+        &mut self,
+        place: Place,
+        target: &mut T,
+        sink: &mut S,
+        urgent: bool,
+    ) -> Result<Step, TargetGone> {
+        let live = place.live_range();
+        let Some(mut piece) = sink.take(live.len(), urgent) else { return Ok(Step::NoRoom) };
+        if cfg!(feature = "broken-order") {
+            target.release(live);
+        }
+        let copied = target.read(live, &mut piece);
+        let whole = copied == live.len() && target.armed(live) == [live];
+        if !whole && !cfg!(feature = "broken-order") {
+            sink.give_back(piece);
+            return self.examine(place, copied, target);
+        }
+        match target.release(live) {
+            Released::Done => {
+                self.pages.settle_saved(place.cut);
+                sink.put(place.cut, piece, urgent);
+                Ok(Step::Settled)
+            }
+            Released::Changing => {
+                sink.give_back(piece);
+                Ok(Step::Changing)
+            }
+            Released::Unmapped => {
+                sink.give_back(piece);
+                self.pages.settle_freed(place.cut);
+                Ok(Step::Settled)
+            }
+            Released::Gone => Err(TargetGone),
+        }
+    }
+
+    /// Finds out which pages of a piece are gone, and settles them as freed.
+    ///
+    /// What is left stays pending and comes up again, piece by smaller piece.
+    fn examine<T: Target>(
+        &mut self,
+        place: Place,
+        copied: Bytes,
+        target: &mut T,
+    ) -> Result<Step, TargetGone> {
+        let live = place.live_range();
+        let armed = target.armed(live);
+        // Asked after the look at the protections: a move that took the pages elsewhere meanwhile
+        // is still counted as a change, and its event says where they are.
+        if target.is_changing() {
+            return Ok(Step::Changing);
+        }
+        let mut at = live.start();
+        for piece in armed.iter().copied().chain([VaRange::new(live.end(), live.end())]) {
+            let gap = VaRange::new(at, piece.start());
+            if let Some(gone) = place.part_in(gap) {
+                self.pages.settle_freed(gone.cut);
+            }
+            at = piece.end();
+        }
+        if armed == [live] {
+            // Protected but unreadable, as after a memory error: nobody can have its content, and
+            // who waits to write to it must not wait for ever.
+            let grain = self.grain_at(live.start());
+            let first = live.start().add(copied).align_down(grain);
+            let page = VaRange::of(first, grain.bytes());
+            if let Some(lost) = place.part_in(page) {
+                self.pages.settle_freed(lost.cut);
+                if target.release(lost.live_range()) == Released::Gone {
+                    return Err(TargetGone);
+                }
+            }
+        }
+        Ok(Step::Settled)
+    }
+}
