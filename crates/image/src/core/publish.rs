@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -57,7 +58,7 @@ impl PendingFile {
     /// | EROFS | [`WriteError::ReadOnly`] |
     /// | ENOSPC, EDQUOT | [`WriteError::NoSpace`] |
     pub fn create(path: &Path, on_existing: OnExisting) -> Result<PendingFile, WriteError> {
-        check_existing(path, on_existing)?;
+        check_name(path, on_existing)?;
         let directory = match path.parent() {
             Some(parent) if parent != Path::new("") => parent.to_path_buf(),
             _ => PathBuf::from("."),
@@ -104,8 +105,17 @@ impl PendingFile {
         };
         named.map_err(|e| WriteError::io(&self.path, "name", e))?;
         self.temporary = None;
-        // A rename is on disk only when its directory is.
-        File::open(&self.directory)
+        self.sync_directory()
+    }
+
+    /// Brings the name to the disk: a rename is there only when its directory is.
+    fn sync_directory(&self) -> Result<(), WriteError> {
+        let directory = match File::open(&self.directory) {
+            // One may write to a directory one may not read; the file is whole all the same.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            directory => directory,
+        };
+        directory
             .and_then(|directory| directory.sync_all())
             .map_err(|e| WriteError::io(&self.directory, "sync the directory", e))
     }
@@ -143,12 +153,19 @@ impl Drop for PendingFile {
     }
 }
 
-/// Refuses what stands under the final name already and may not be replaced.
-fn check_existing(path: &Path, on_existing: OnExisting) -> Result<(), WriteError> {
-    let Ok(existing) = std::fs::symlink_metadata(path) else {
-        return Ok(());
-    };
+/// Refuses what stands under the final name already and may not be replaced, and names no file
+/// can have: a nameless file would show them only at the end.
+fn check_name(path: &Path, on_existing: OnExisting) -> Result<(), WriteError> {
     let file = path.to_path_buf();
+    if path.as_os_str().is_empty() || path.as_os_str().as_bytes().ends_with(b"/") {
+        return Err(WriteError::NotAFile { file });
+    }
+    let existing = match std::fs::symlink_metadata(path) {
+        Ok(existing) => existing,
+        // The directory is looked at when the file is made in it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(WriteError::io(path, "use the name", error)),
+    };
     if on_existing == OnExisting::Refuse {
         Err(WriteError::Exists { file })
     } else if !existing.is_file() {
@@ -278,6 +295,20 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         let refused = PendingFile::create(directory.path(), OnExisting::Replace);
         assert!(matches!(refused, Err(WriteError::NotAFile { .. })));
+    }
+
+    #[test]
+    fn a_name_no_file_can_have_is_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = |name: &str| {
+            let path = directory.path().join(name);
+            PendingFile::create(&path, OnExisting::Refuse).expect_err("no such name")
+        };
+        assert!(matches!(refused("a/"), WriteError::NotAFile { .. }));
+        assert!(matches!(refused(&"a".repeat(300)), WriteError::Io { .. }));
+        let empty = PendingFile::create(Path::new(""), OnExisting::Refuse);
+        assert!(matches!(empty, Err(WriteError::NotAFile { .. })));
+        assert_eq!(names(directory.path()), Vec::<OsString>::new());
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub enum WriteError {
         /// The output.
         file: PathBuf,
     },
-    /// The output exists and is a directory, a device or another thing that is no file.
-    #[error("{} is not a regular file and is not replaced; choose another name", file.display())]
+    /// The output is a directory, a device or another thing that is no file.
+    #[error("`{}` is not the name of a regular file; choose another", file.display())]
     NotAFile {
         /// The output.
         file: PathBuf,
