@@ -1,8 +1,8 @@
 //! Disks that are full and files that may not grow: the error names its cause, and nothing is
 //! left behind.
 //!
-//! The limits are set by a shell around this same test program, which then runs one of the
-//! bodies below. A body asked for by nobody does nothing.
+//! A limit is set by a shell around this same test program, which then runs the same test once
+//! more, within the limit.
 
 mod common;
 
@@ -16,7 +16,7 @@ use faultless_image::core::{
 };
 use faultless_pages::Va;
 
-/// Tells a body the directory it writes to.
+/// Tells a test that it runs within its limit, and the directory to write to.
 const DIRECTORY: &str = "FAULTLESS_TEST_DIRECTORY";
 const BASE: u64 = 0x10_0000;
 /// Eight mebibytes.
@@ -26,36 +26,30 @@ fn big() -> Layout {
     layout(Machine::X86_64, vec![segment(BASE, BASE + PAGES * PAGE, Dumped::All)])
 }
 
-/// Returns the directory if this process was started for a body.
-fn asked_for() -> Option<PathBuf> {
+/// Returns the directory if this process runs within a limit.
+fn limited() -> Option<PathBuf> {
     std::env::var_os(DIRECTORY).map(PathBuf::from)
 }
 
-/// Runs a body of this program within what `shell` sets up; `None` if that cannot be set up.
-fn within(shell: &str, directory: &Path, body: &str) -> Option<String> {
+/// Runs `test` of this program within what `shell` sets up for `directory`.
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+fn run_within(shell: &str, directory: &Path, test: &str) {
     let program = std::env::current_exe().unwrap();
-    let script = format!("{shell} && exec \"$0\" --exact {body} --nocapture --test-threads 1");
+    let script = format!("{shell} && exec \"$0\" --exact {test} --nocapture --test-threads 1");
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", &script])
         .arg(program)
         .env(DIRECTORY, directory)
-        .output()
-        .ok()?;
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    // Without the right to a mount namespace the body was never reached.
-    text.contains("running 1 test").then(|| {
-        assert!(output.status.success(), "{text}");
-        text
-    })
-}
-
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
-fn skip() {
-    println!("skipped: a mount namespace with a small file system needs root and unshare(1)");
+        .output();
+    let text = output.as_ref().map_or_else(ToString::to_string, |output| {
+        let (out, err) = (&output.stdout, &output.stderr);
+        format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+    });
+    if text.contains("running 1 test") {
+        assert!(output.is_ok_and(|output| output.status.success()), "{text}");
+    } else {
+        println!("skipped: a mount namespace of its own needs root and unshare(1): {text}");
+    }
 }
 
 fn assert_empty(directory: &Path) {
@@ -63,20 +57,18 @@ fn assert_empty(directory: &Path) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-#[test]
-fn a_full_disk_is_named_and_leaves_no_file() {
-    let directory = tempfile::tempdir().unwrap();
-    let mount = format!("mount -t tmpfs -o size=1m none '{}'", directory.path().display());
-    for body in ["body_raw_core_on_a_full_disk", "body_compressed_core_on_a_full_disk"] {
-        if within(&mount, directory.path(), body).is_none() {
-            return skip();
-        }
-    }
+/// Mounts a file system over the directory; the namespace takes it along when it ends.
+fn mount(options: &str, directory: &Path) -> String {
+    format!("mount -t tmpfs -o {options} none '{}'", directory.display())
 }
 
 #[test]
-fn body_raw_core_on_a_full_disk() {
-    let Some(directory) = asked_for() else { return };
+fn a_full_disk_is_named_and_leaves_no_file() {
+    let Some(directory) = limited() else {
+        let directory = tempfile::tempdir().unwrap();
+        let shell = mount("size=1m", directory.path());
+        return run_within(&shell, directory.path(), "a_full_disk_is_named_and_leaves_no_file");
+    };
     let pending = PendingFile::create(&directory.join("a.core"), OnExisting::Refuse).unwrap();
     let writer = RawWriter::new(pending, big()).unwrap();
     let error = (0..PAGES)
@@ -89,8 +81,12 @@ fn body_raw_core_on_a_full_disk() {
 }
 
 #[test]
-fn body_compressed_core_on_a_full_disk() {
-    let Some(directory) = asked_for() else { return };
+fn compression_on_a_full_disk_ends_the_same() {
+    let Some(directory) = limited() else {
+        let directory = tempfile::tempdir().unwrap();
+        let shell = mount("size=1m", directory.path());
+        return run_within(&shell, directory.path(), "compression_on_a_full_disk_ends_the_same");
+    };
     let pending = PendingFile::create(&directory.join("a.zst"), OnExisting::Refuse).unwrap();
     let mut writer = CompressedWriter::new(pending, big(), Compression::default()).unwrap();
     let error = (0..PAGES)
@@ -103,17 +99,13 @@ fn body_compressed_core_on_a_full_disk() {
 
 #[test]
 fn a_limit_on_files_is_named_before_a_page_is_copied() {
-    let directory = tempfile::tempdir().unwrap();
-    // The shell counts in units of 512 bytes. Without the trap the signal would end the program.
-    let limit = "trap '' XFSZ && ulimit -f 1024";
-    if within(limit, directory.path(), "body_core_beyond_the_limit_on_files").is_none() {
-        skip();
-    }
-}
-
-#[test]
-fn body_core_beyond_the_limit_on_files() {
-    let Some(directory) = asked_for() else { return };
+    let Some(directory) = limited() else {
+        let directory = tempfile::tempdir().unwrap();
+        // The shell counts in units of 512 bytes. Without the trap the signal would end us.
+        let shell = "trap '' XFSZ && ulimit -f 1024";
+        let test = "a_limit_on_files_is_named_before_a_page_is_copied";
+        return run_within(shell, directory.path(), test);
+    };
     let pending = PendingFile::create(&directory.join("a.core"), OnExisting::Refuse).unwrap();
     let error = RawWriter::new(pending, big()).err().expect("8 MiB are beyond the limit");
     assert!(matches!(error, WriteError::TooLarge { .. }), "{error}");
@@ -122,16 +114,11 @@ fn body_core_beyond_the_limit_on_files() {
 
 #[test]
 fn a_read_only_file_system_is_named() {
-    let directory = tempfile::tempdir().unwrap();
-    let mount = format!("mount -t tmpfs -o ro none '{}'", directory.path().display());
-    if within(&mount, directory.path(), "body_core_on_a_read_only_file_system").is_none() {
-        skip();
-    }
-}
-
-#[test]
-fn body_core_on_a_read_only_file_system() {
-    let Some(directory) = asked_for() else { return };
+    let Some(directory) = limited() else {
+        let directory = tempfile::tempdir().unwrap();
+        let shell = mount("ro", directory.path());
+        return run_within(&shell, directory.path(), "a_read_only_file_system_is_named");
+    };
     let error = PendingFile::create(&directory.join("a.core"), OnExisting::Refuse).unwrap_err();
     assert!(matches!(error, WriteError::ReadOnly { .. }), "{error}");
 }

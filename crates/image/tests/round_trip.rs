@@ -171,6 +171,29 @@ fn many_threads_may_write_at_once() {
 }
 
 #[test]
+fn a_run_may_reach_over_segments_that_touch() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = layout(
+        Machine::X86_64,
+        vec![
+            segment(0x1_0000, 0x1_2000, Dumped::All),
+            segment(0x1_2000, 0x1_5000, Dumped::All),
+            segment(0x1_5000, 0x1_7000, Dumped::FirstPage),
+        ],
+    );
+    let run: Vec<u8> = (0x11..0x16).flat_map(|page| page_at(page * PAGE)).collect();
+    for (name, write) in [("raw", write_raw as fn(&_, _, &_, &_) -> _), ("zst", write_compressed)] {
+        let path = directory.path().join(name);
+        write(&path, layout.clone(), &[(0x1_1000, run.clone())], &cut(&[], &[]));
+        let core = open(&path);
+        assert_eq!(core.verify(|_| ()).unwrap().problems, []);
+        let mut back = vec![0; run.len() + 1];
+        assert_eq!(core.read_memory(Va(0x1_1000), &mut back).unwrap(), run.len());
+        assert!(back[..run.len()] == run);
+    }
+}
+
+#[test]
 fn misuse_is_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.core");
@@ -186,6 +209,7 @@ fn misuse_is_refused_by_name() {
     outside(0x40_1000, &page);
     outside(0x50_0800, &page);
     outside(0x50_0000, &page[..100]);
+    outside(0x50_3000, &[&page[..], &page[..100]].concat());
     outside(0x50_7000, &[&page[..], &page].concat());
     outside(0x50_0000, &[]);
     writer.write_run(Va(0x50_0000), &page).unwrap();

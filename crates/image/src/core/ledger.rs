@@ -48,10 +48,11 @@ pub(crate) struct Ledger {
     marks: Mutex<Vec<Option<Bitmap>>>,
 }
 
-/// A run that may be saved: where it lies.
-pub(crate) struct Place {
+/// The part of a run that lies in one segment.
+struct Place {
     segment: usize,
-    pub(crate) offset: u64,
+    offset: u64,
+    len: usize,
 }
 
 impl Ledger {
@@ -65,33 +66,53 @@ impl Ledger {
         }
     }
 
-    /// Finds the place of a run and marks its pages saved.
-    pub(crate) fn claim(&self, address: Va, len: usize) -> Result<Place, WriteError> {
-        let len = Bytes::from(len);
-        let outside = || WriteError::OutsideLayout { address, len };
-        let page_size = self.layout.page_size();
-        let segment = self.layout.segment_of(address).ok_or_else(outside)?;
-        let dumped = self.layout.segments()[segment].dumped_range(page_size);
-        let run = VaRange::of(address, len);
-        if run.is_empty() || !run.is_aligned(page_size) || !dumped.covers(run) {
-            return Err(outside());
-        }
-        let offset = self.layout.offset_of(address).ok_or_else(outside)?.0;
-        if self.mark(self.page_index(offset), run.page_count(page_size)) {
-            Ok(Place { segment, offset })
-        } else {
-            Err(WriteError::SavedTwice { address, len })
+    /// Saves whole pages, which may reach over segments that touch: adds them to the sums and
+    /// hands stretches of non-zero pages to `emit` as (file offset, bytes), in order.
+    pub(crate) fn save(
+        &self,
+        address: Va,
+        run: &[u8],
+        mut emit: impl FnMut(u64, &[u8]) -> Result<(), WriteError>,
+    ) -> Result<Saved, WriteError> {
+        let mut saved = Saved::default();
+        let mut done = 0;
+        loop {
+            let at = address.add(Bytes::from(done));
+            let place = self.claim(at, run.len() - done)?;
+            saved += self.admit(&place, at, &run[done..done + place.len], &mut emit)?;
+            done += place.len;
+            if done == run.len() {
+                return Ok(saved);
+            }
         }
     }
 
-    /// Adds the run to its segment's sum and hands its stretches of non-zero pages to `emit` as
-    /// (file offset, bytes).
-    pub(crate) fn admit(
+    /// Finds the place of the first part of a run and marks its pages saved.
+    fn claim(&self, address: Va, len: usize) -> Result<Place, WriteError> {
+        let run = VaRange::of(address, Bytes::from(len));
+        let outside = || WriteError::OutsideLayout { address, len: run.len() };
+        let page_size = self.layout.page_size();
+        let segment = self.layout.segment_of(address).ok_or_else(outside)?;
+        let dumped = self.layout.segments()[segment].dumped_range(page_size);
+        let here = run.intersect(dumped).ok_or_else(outside)?;
+        if here.start() != address || !here.is_aligned(page_size) || !run.is_aligned(page_size) {
+            return Err(outside());
+        }
+        let offset = self.layout.offset_of(address).ok_or_else(outside)?.0;
+        if self.mark(self.page_index(offset), here.page_count(page_size)) {
+            Ok(Place { segment, offset, len: here.len().as_usize() })
+        } else {
+            Err(WriteError::SavedTwice { address, len: run.len() })
+        }
+    }
+
+    /// Sums up and emits what lies in one segment.
+    fn admit(
         &self,
         place: &Place,
         address: Va,
         run: &[u8],
-        mut emit: impl FnMut(u64, &[u8]) -> Result<(), WriteError>,
+        emit: &mut impl FnMut(u64, &[u8]) -> Result<(), WriteError>,
     ) -> Result<Saved, WriteError> {
         let page_len = self.layout.page_size().bytes().as_usize();
         let mut saved = Saved::default();

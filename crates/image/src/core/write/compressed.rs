@@ -77,18 +77,19 @@ impl CompressedWriter {
         &self.ledger.layout
     }
 
-    /// Saves whole pages of one segment, behind all pages saved before.
+    /// Saves whole pages, behind all pages saved before. The run may reach over segments that
+    /// touch.
     ///
     /// # Errors
     /// [`WriteError::NoSpace`] when the disk is full, [`WriteError::OutsideLayout`],
     /// [`WriteError::SavedTwice`] and [`WriteError::OutOfOrder`] on misuse.
     pub fn page_run(&mut self, address: Va, run: &[u8]) -> Result<Saved, WriteError> {
-        let place = self.ledger.claim(address, run.len())?;
-        if place.offset < self.stream.next {
+        let offset = self.ledger.layout.offset_of(address);
+        if offset.is_some_and(|offset| offset.0 < self.stream.next) {
             return Err(WriteError::OutOfOrder { address });
         }
         let stream = &mut self.stream;
-        self.ledger.admit(&place, address, run, |offset, bytes| {
+        self.ledger.save(address, run, |offset, bytes| {
             stream.zeros_to(offset)?;
             stream.push(bytes)
         })

@@ -95,8 +95,8 @@ pub enum WriteError {
         /// What the system said.
         source: io::Error,
     },
-    /// A run that is not whole pages within the dumped part of one segment.
-    #[error("the {len:?} at {address} are not whole pages of one dumped segment")]
+    /// A run that is not whole pages within the dumped parts of segments.
+    #[error("the {len:?} at {address} are not whole pages of dumped segments")]
     OutsideLayout {
         /// Where the run starts.
         address: Va,

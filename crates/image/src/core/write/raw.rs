@@ -54,14 +54,14 @@ impl RawWriter {
         &self.ledger.layout
     }
 
-    /// Saves whole pages of one segment, each page once; zeros take no room.
+    /// Saves whole pages, each page once; zeros take no room. The run may reach over segments
+    /// that touch.
     ///
     /// # Errors
     /// [`WriteError::NoSpace`] when the disk is full, [`WriteError::OutsideLayout`] and
     /// [`WriteError::SavedTwice`] on misuse.
     pub fn write_run(&self, address: Va, run: &[u8]) -> Result<Saved, WriteError> {
-        let place = self.ledger.claim(address, run.len())?;
-        self.ledger.admit(&place, address, run, |offset, bytes| self.write_at(offset, bytes))
+        self.ledger.save(address, run, |offset, bytes| self.write_at(offset, bytes))
     }
 
     /// Writes notes and headers, brings all to the disk and gives the file its name.
