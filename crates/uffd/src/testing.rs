@@ -10,10 +10,10 @@ use faultless_pages::PageSize;
 
 use crate::{Pid, Pidfd};
 
-/// Free huge pages in a pool, taken back on drop.
+/// Free huge pages added to a pool, taken back on drop.
 pub(crate) struct HugePages {
     path: String,
-    before: u64,
+    added: u64,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -22,20 +22,31 @@ static POOL: Mutex<()> = Mutex::new(());
 
 impl HugePages {
     /// Adds `count` pages of `size` to the pool; `None` if the system does not let it.
+    ///
+    /// A child of a test relies on the pages its parent has added.
     pub(crate) fn reserve(size: PageSize, count: u64) -> Option<HugePages> {
         let alone = POOL.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let folder = format!("hugepages-{}kB", size.bytes().0 >> 10);
         let path = format!("/sys/kernel/mm/hugepages/{folder}/nr_hugepages");
+        if std::env::var_os(CHILD).is_some() {
+            return Some(HugePages { path, added: 0, _alone: alone });
+        }
         let before = read(&path)?;
-        let pool = HugePages { path, before, _alone: alone };
-        fs::write(&pool.path, (before + count).to_string()).ok()?;
-        (read(&pool.path)? >= before + count).then_some(pool)
+        fs::write(&path, (before + count).to_string()).ok()?;
+        let added = read(&path)?.saturating_sub(before);
+        let pool = HugePages { path, added, _alone: alone };
+        (added >= count).then_some(pool)
     }
 }
 
 impl Drop for HugePages {
     fn drop(&mut self) {
-        let restored = fs::write(&self.path, self.before.to_string());
+        if self.added == 0 {
+            return;
+        }
+        // By a difference: another program may have changed the pool meanwhile.
+        let left = read(&self.path).unwrap_or(0).saturating_sub(self.added);
+        let restored = fs::write(&self.path, left.to_string());
         assert!(restored.is_ok() || std::thread::panicking(), "{} stays changed", self.path);
     }
 }
@@ -50,12 +61,14 @@ pub(crate) fn skip(why: impl fmt::Display) {
     println!("skipped: {why}");
 }
 
+/// Names, in the environment of a child, the test it runs.
+const CHILD: &str = "FAULTLESS_TEST_CHILD";
+
 /// Runs `body` in a process of its own and returns how that ended; for tests that change what a
 /// process has only one of, or end it.
 ///
 /// `test` is the path of the calling test, which runs again there as the only one.
 pub(crate) fn in_child(test: &str, body: fn()) -> ExitStatus {
-    const CHILD: &str = "FAULTLESS_TEST_CHILD";
     if std::env::var_os(CHILD).is_some_and(|name| name == test) {
         body();
         std::process::exit(0);

@@ -89,6 +89,9 @@ fn meaning(op: MapOp, errno: Errno) -> Option<&'static str> {
         (MapOp::Protect | MapOp::Remap, Errno::NOMEM) => {
             "no room, or too many mappings; raise vm.max_map_count"
         }
+        (MapOp::Map | MapOp::Remap, Errno::INVAL) => {
+            "no length, or an offset that is not at a page"
+        }
         (MapOp::Advise(_), Errno::INVAL) => {
             "not at a page, or this kernel or this kind of memory does not take it"
         }

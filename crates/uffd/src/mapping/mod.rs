@@ -10,8 +10,8 @@
 //! - `[base, base + len)` belongs to the mapping alone until it is dropped: nothing else in
 //!   this process maps, moves or unmaps there.
 //! - No reference into the memory is made but to single atomics: it is read and written by copies
-//!   of those (see `access.rs`), so that pages coming, going and changing underneath break no rule of
-//!   the language: a read may see any value, and nothing worse.
+//!   of those (see `access.rs`), so that pages coming, going and changing underneath break no rule
+//!   of the language: a read may see any value, and nothing worse.
 //!
 //! # Faults
 //! Any access may block on a userfaultfd, or raise `SIGSEGV` (protected, guard region) or

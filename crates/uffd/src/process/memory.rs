@@ -34,7 +34,8 @@ use crate::sys::last_errno;
 /// If the lengths of `ranges` do not add up to that of `into`.
 ///
 /// # Kernel
-/// Linux 3.2, `process_vm_readv(2)`. One call for each [`RANGES_PER_CALL`](super::RANGES_PER_CALL) ranges.
+/// Linux 3.2, `process_vm_readv(2)`. One call for each
+/// [`RANGES_PER_CALL`](super::RANGES_PER_CALL) ranges.
 pub fn read_memory(pid: Pid, ranges: &[VaRange], into: &mut [u8]) -> Result<usize, ProcessError> {
     check_lengths(ranges, into.len());
     in_batches(ranges, |done, remote| {

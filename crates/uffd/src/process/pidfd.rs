@@ -91,7 +91,8 @@ impl Pidfd {
     /// # Errors
     /// `NOMEM` only.
     pub fn poll(&self, timeout: Option<Duration>) -> Result<bool, ProcessError> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        // A time beyond the clock is as good as forever.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let left = left.and_then(|left| Timespec::try_from(left).ok());

@@ -51,7 +51,7 @@ pub struct ScanRegion {
 /// let present = PagemapScan::new().required(Category::PRESENT);
 /// let mut found = Vec::new();
 /// match present.scan_all(&Pagemap::of_self()?, memory.range(), &mut found) {
-///     Ok(()) => assert!(found[0].range.contains(memory.range_of(Bytes::kib(8), Bytes(1)).start())),
+///     Ok(()) => assert!(found[0].range.covers(memory.range_of(Bytes::kib(8), Bytes(8)))),
 ///     Err(ScanError::NotSupported) => println!("before Linux 6.7"),
 ///     Err(error) => return Err(error.into()),
 /// }

@@ -133,7 +133,6 @@ fn poison_is_told_from_a_fault_to_resolve_in_shared_memory() {
 #[test]
 fn poison_is_told_from_a_fault_to_resolve_in_huge_pages() {
     let huge = PageSize::MIB2;
-    // The child takes pages too and gives none back; this process puts all of them back.
     let Some(_pool) = HugePages::reserve(huge, 4) else {
         return skip("no huge pages to be had");
     };
