@@ -255,7 +255,7 @@ fn error(pid: Pid, errno: Errno) -> ProcessError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::skip;
+    use crate::testing::{BEYOND_USER, skip};
     use crate::{Advice, Mapping, Protection};
 
     const PAGE: Bytes = Bytes::kib(4);
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn the_address_space_ends_with_a_short_count() {
         let pagemap = Pagemap::of_self().unwrap();
-        let beyond = VaRange::of(Va(1 << 62), PAGE);
+        let beyond = VaRange::of(BEYOND_USER, PAGE);
         assert_eq!(pagemap.entries(beyond, &mut [PagemapEntry(7)]), Ok(0));
     }
 

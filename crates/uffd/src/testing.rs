@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use faultless_pages::PageSize;
+use faultless_pages::{PageSize, Va, VaRange};
 
 use crate::{Pid, Pidfd};
 
@@ -53,6 +53,20 @@ impl Drop for HugePages {
 
 fn read(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// An address that no program of user space has.
+// On aarch64 the top byte is a tag that the kernel looks past; bit 55 tells the halves apart.
+pub(crate) const BEYOND_USER: Va =
+    if cfg!(target_arch = "aarch64") { Va(1 << 55) } else { Va(1 << 62) };
+
+/// Returns the addresses of the stack of a process.
+pub(crate) fn stack_of(pid: Pid) -> VaRange {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", pid.as_raw_nonzero())).expect("maps");
+    let line = maps.lines().find(|line| line.ends_with("[stack]")).expect("a stack");
+    let (start, end) = line.split_once(' ').and_then(|(r, _)| r.split_once('-')).expect("a range");
+    let address = |text| Va(u64::from_str_radix(text, 16).expect("a hexadecimal address"));
+    VaRange::new(address(start), address(end))
 }
 
 /// Says why a test is left out; xtask counts such a test as skipped.

@@ -164,7 +164,7 @@ impl PagemapScan {
         let mut rest = pagemap.pages_of(range);
         while !rest.is_empty() {
             let walk_end = self.scan(pagemap, rest, found)?;
-            rest = VaRange::new(walk_end.min(rest.end()), rest.end());
+            rest = VaRange::new(walk_end, rest.end());
         }
         Ok(())
     }
@@ -179,7 +179,7 @@ impl PagemapScan {
         let scan = self.wp_matching();
         while !rest.is_empty() {
             let (_, walk_end) = scan.walk(pagemap, rest, &mut [])?;
-            rest = VaRange::new(walk_end.min(rest.end()), rest.end());
+            rest = VaRange::new(walk_end, rest.end());
         }
         Ok(())
     }
@@ -228,9 +228,14 @@ impl PagemapScan {
         }
         let count = call(pagemap, &mut arg)
             .map_err(|errno| ScanError::new(range, self.categories(), errno))?;
+        let walk_end = Va(arg.walk_end);
+        if walk_end < range.start() || range.end() < walk_end {
+            // aarch64 looks past the top byte of an address and has walked other pages.
+            return Err(ScanError::OutOfAddressSpace { range });
+        }
         // SAFETY: the kernel has filled in as many regions as it says [K1].
         let filled = unsafe { room[..count.min(room.len())].assume_init_ref() };
-        Ok((filled, Va(arg.walk_end)))
+        Ok((filled, walk_end))
     }
 
     fn argument(&self, range: VaRange) -> PmScanArg {

@@ -3,7 +3,7 @@
 use faultless_pages::{Bytes, PageSize};
 
 use super::*;
-use crate::testing::skip;
+use crate::testing::{BEYOND_USER, skip, stack_of};
 use crate::{
     Advice, Features, Mapping, Modes, OpenOptions, PagemapEntry, Protection, Uffd, Wanted,
 };
@@ -204,7 +204,7 @@ fn addresses_of_the_kernel_are_no_range() {
     let Some(pagemap) = scannable() else {
         return;
     };
-    let range = VaRange::of(Va(1 << 63), PAGE);
+    let range = VaRange::of(BEYOND_USER, PAGE);
     assert_eq!(
         PagemapScan::new().scan(&pagemap, range, &mut Vec::new()),
         Err(ScanError::OutOfAddressSpace { range })
@@ -217,17 +217,18 @@ fn a_process_that_has_ended_is_gone() {
         return;
     }
     let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
-    let pagemap = Pagemap::open(crate::Pid::from_child(&child)).unwrap();
-    let all = VaRange::new(Va(0), Va((1 << 47) - 4096));
+    let pid = crate::Pid::from_child(&child);
+    let pagemap = Pagemap::open(pid).unwrap();
+    let stack = stack_of(pid);
     let scan = PagemapScan::new().required(Category::PRESENT);
     let mut found = Vec::new();
-    scan.scan_all(&pagemap, all, &mut found).unwrap();
+    scan.scan_all(&pagemap, stack, &mut found).unwrap();
     assert!(!found.is_empty());
 
     child.kill().unwrap();
     child.wait().unwrap();
-    let error = scan.scan_all(&pagemap, all, &mut found).unwrap_err();
-    assert_eq!(error, ScanError::Gone { range: all });
+    let error = scan.scan_all(&pagemap, stack, &mut found).unwrap_err();
+    assert_eq!(error, ScanError::Gone { range: stack });
     let first = VaRange::of(found[0].range.start(), PAGE);
     assert_eq!(pagemap.entries(first, &mut [PagemapEntry::default()]), Ok(0));
 }
@@ -308,4 +309,19 @@ fn thp_is_whole(pagemap: &Pagemap, mapping: &Mapping) -> bool {
     let huge = PagemapScan::new().required(Category::HUGE);
     huge.scan_all(pagemap, mapping.range(), &mut found).unwrap();
     found.first().is_some_and(|region| region.range == mapping.range())
+}
+
+#[test]
+fn an_address_the_kernel_takes_for_another_is_no_range() {
+    let Some(pagemap) = scannable() else {
+        return;
+    };
+    // With a tag in the top byte. Where tags are looked past, the walk ends at the address
+    // without it: short of the range, and for ever so.
+    let mapping = mixed();
+    let tagged = VaRange::of(Va(mapping.range().start().0 | 1 << 60), PAGE);
+    let mut found = Vec::new();
+    let error = PagemapScan::new().scan_all(&pagemap, tagged, &mut found).unwrap_err();
+    assert_eq!(error, ScanError::OutOfAddressSpace { range: tagged });
+    assert_eq!(found, []);
 }

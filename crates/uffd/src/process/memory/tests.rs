@@ -9,6 +9,7 @@ use rustix::process::getpid;
 use super::*;
 use crate::Mapping;
 use crate::process::RANGES_PER_CALL;
+use crate::testing::stack_of;
 
 const PAGE: u64 = 4096;
 
@@ -126,11 +127,7 @@ impl Victim {
 
     /// Finds the stack, far from its top: nothing there is in use.
     fn writable_range(&self) -> VaRange {
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.0.id())).unwrap();
-        let line = maps.lines().find(|line| line.ends_with("[stack]")).unwrap();
-        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let address = |text| Va(u64::from_str_radix(text, 16).unwrap());
-        VaRange::new(address(start), address(end))
+        stack_of(self.pid())
     }
 }
 
