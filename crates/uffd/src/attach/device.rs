@@ -11,7 +11,7 @@ use faultless_uapi::ioctl::USERFAULTFD_IOC_NEW;
 
 use super::guardian::{close, descriptor, open_flags};
 use super::inject::{Borrowed, InjectError};
-use crate::ptrace::request::last_errno;
+use crate::sys::last_errno;
 
 /// One page is mapped in the target for the arguments of its calls.
 const SCRATCH_BYTES: u64 = 4096;

@@ -18,8 +18,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::inject::{Borrowed, InjectError};
-use crate::ptrace::request::{self, TraceOptions, last_errno};
+use crate::ptrace::request::{self, TraceOptions};
 use crate::ptrace::{self, Stop};
+use crate::sys::last_errno;
 
 /// What the guardian is to do.
 pub(super) struct Errand<'a> {

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::sys::last_errno;
+
 pub use regs::{GeneralRegs, NT_PRSTATUS};
 pub use request::{Resume, TraceOptions};
 
@@ -68,7 +70,7 @@ pub(crate) fn wait(tid: i32, block: bool) -> Result<Option<Stop>, Errno> {
         // SAFETY: the kernel writes one int into `status`.
         match unsafe { libc::waitpid(tid, &raw mut status, flags) } {
             0 => return Ok(None),
-            -1 => match request::last_errno() {
+            -1 => match last_errno() {
                 Errno::INTR => {}
                 errno => return Err(errno),
             },
@@ -95,7 +97,7 @@ pub fn try_wait_any() -> Result<Option<(u32, Stop)>, Errno> {
         // SAFETY: the kernel writes one int into `status`.
         match unsafe { libc::waitpid(-1, &raw mut status, flags) } {
             0 => return Ok(None),
-            -1 => match request::last_errno() {
+            -1 => match last_errno() {
                 Errno::INTR => {}
                 errno => return Err(errno),
             },

@@ -9,6 +9,7 @@ use core::ffi::{c_long, c_void};
 use rustix::io::Errno;
 
 use super::regs::{GeneralRegs, NT_PRSTATUS};
+use crate::sys::last_errno;
 
 /// The kernel's signal set has 64 bits on every supported architecture.
 const SIGSET_BYTES: usize = 8;
@@ -61,14 +62,6 @@ fn simple(request: libc::c_uint, tid: i32, data: usize) -> Result<c_long, Errno>
 /// Turns the C convention into a `Result`.
 fn check(result: c_long) -> Result<c_long, Errno> {
     if result == -1 { Err(last_errno()) } else { Ok(result) }
-}
-
-/// Returns the error of the last C library call on this thread.
-pub(crate) fn last_errno() -> Errno {
-    // SAFETY: the location of errno is valid for the life of the thread.
-    let location = unsafe { libc::__errno_location() };
-    // SAFETY: `location` points at this thread's errno, which no other thread writes.
-    Errno::from_raw_os_error(unsafe { *location })
 }
 
 /// Seizes a thread without stopping it.
