@@ -5,6 +5,7 @@
 //! settled against a throw-away descriptor where one can be had.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 
 use bitflags::bitflags;
@@ -217,9 +218,7 @@ impl UnboundUffd {
                 }
                 None => Refusal::NotDone,
             },
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                Refusal::NotUserfaultfd
-            }
+            Err(error) if error.kind() == ErrorKind::InvalidData => Refusal::NotUserfaultfd,
             Err(error) => Refusal::Other(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         };
         Err(HandshakeError { refusal, unbound: self })
@@ -248,58 +247,63 @@ impl Agreed {
 }
 
 fn negotiate(unbound: &UnboundUffd, wanted: Wanted) -> Result<Agreed, Refusal> {
+    settle(wanted, |asked| try_handshake(unbound, asked), || supported(unbound))
+}
+
+/// Asks with fewer and fewer features until the kernel agrees.
+///
+/// `ask` is the call; `supported` is consulted when the kernel does not know a feature, and
+/// returns what it knows, if that can be found out.
+fn settle<T>(
+    wanted: Wanted,
+    mut ask: impl FnMut(Features) -> Result<T, Errno>,
+    supported: impl Fn() -> Result<Option<Features>, Refusal>,
+) -> Result<T, Refusal> {
     let required = wanted.required;
-    if required.consistent() != required && !wanted.optional.contains(Features::RWP) {
+    let mut asked = (required | wanted.optional).consistent();
+    if !asked.contains(required) {
         return Err(Refusal::AsyncAlone);
     }
-    let mut asked = (required | wanted.optional).consistent();
     loop {
-        let refused = match try_handshake(unbound, asked) {
+        let refused = match ask(asked) {
             Ok(agreed) => return Ok(agreed),
-            Err(Errno::INVAL) => unknown_features(unbound, asked, required)?,
+            Err(Errno::INVAL) => match supported()? {
+                Some(known) => asked - known,
+                // The newest optional feature is the likeliest to be unknown; leaving out one
+                // at a time comes to an end after at most 64 tries.
+                None => highest(asked - required),
+            },
             Err(Errno::PERM) if required.contains(Features::EVENT_FORK) => {
                 return Err(Refusal::ForkNotPermitted);
             }
-            Err(Errno::PERM) if asked.contains(Features::EVENT_FORK) => Features::EVENT_FORK,
+            Err(Errno::PERM) => asked & Features::EVENT_FORK,
             Err(Errno::NOTTY) => return Err(Refusal::NotUserfaultfd),
             Err(errno) => return Err(Refusal::Other(errno)),
         };
-        if required.intersects(refused) {
-            return Err(Refusal::Lacking(required & refused));
+        let rest = (asked - refused).consistent();
+        if rest == asked {
+            // Nothing to leave out, and still the answer was no.
+            return Err(Refusal::Lacking(required));
         }
-        asked = (asked - refused).consistent();
+        if !rest.contains(required) {
+            return Err(Refusal::Lacking(required - rest));
+        }
+        asked = rest;
     }
 }
 
-/// Finds out which of `asked` this kernel does not know, after it said EINVAL to all together.
-fn unknown_features(
-    unbound: &UnboundUffd,
-    asked: Features,
-    required: Features,
-) -> Result<Features, Refusal> {
+/// Finds out what this kernel supports, after it said EINVAL to a handshake on `unbound`;
+/// `None` if no throw-away descriptor can be had.
+fn supported(unbound: &UnboundUffd) -> Result<Option<Features>, Refusal> {
     match fdinfo::read(unbound.fd.as_fd()) {
         Ok(info) if info.features.is_some() => return Err(Refusal::AlreadyDone),
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
             return Err(Refusal::NotUserfaultfd);
         }
         // Without /proc the features decide.
         _ => {}
     }
-    let unknown = match probe() {
-        Ok(capabilities) => asked - capabilities.features,
-        // No throw-away descriptor can be had. The newest optional feature is the likeliest to
-        // be unknown; leaving out one at a time comes to an end after at most 64 tries.
-        Err(_) => highest(asked - required),
-    };
-    if unknown.is_empty() {
-        // Everything asked for is supported or required, and still the answer was no.
-        return Err(if required.is_empty() {
-            Refusal::Other(Errno::INVAL)
-        } else {
-            Refusal::Lacking(required)
-        });
-    }
-    Ok(unknown)
+    Ok(probe().ok().map(|capabilities| capabilities.features))
 }
 
 fn highest(features: Features) -> Features {
@@ -343,5 +347,54 @@ mod tests {
         let both = Features::RWP | Features::RWP_ASYNC;
         assert_eq!(both.consistent(), both);
         assert!(Features::WP_ASYNC.effective().contains(Features::WP_UNPOPULATED));
+    }
+
+    /// Settles with a kernel that supports `supported` and says what it said last.
+    fn settle_with(
+        wanted: Wanted,
+        supported: Features,
+        fork: bool,
+        probe: bool,
+    ) -> Result<Features, Refusal> {
+        let ask = |asked: Features| {
+            if asked.contains(Features::EVENT_FORK) && !fork {
+                Err(Errno::PERM)
+            } else if supported.contains(asked) {
+                Ok(asked)
+            } else {
+                Err(Errno::INVAL)
+            }
+        };
+        settle(wanted, ask, || Ok(probe.then_some(supported)))
+    }
+
+    #[test]
+    fn optional_features_are_left_out_where_the_kernel_lacks_them() {
+        let supported = Features::SIGBUS | Features::THREAD_ID | Features::EVENT_FORK;
+        let wanted = Wanted {
+            required: Features::SIGBUS,
+            optional: Features::MOVE | Features::THREAD_ID | Features::EVENT_FORK,
+        };
+        for probe in [true, false] {
+            let granted = settle_with(wanted, supported, false, probe);
+            assert_eq!(granted, Ok(Features::SIGBUS | Features::THREAD_ID), "probe {probe}");
+        }
+    }
+
+    #[test]
+    fn required_features_are_never_left_out() {
+        let supported = Features::SIGBUS | Features::EVENT_FORK;
+        let wanted = |required| Wanted { required, optional: Features::SIGBUS };
+        for probe in [true, false] {
+            let refused = settle_with(wanted(Features::MOVE), supported, true, probe);
+            assert_eq!(refused, Err(Refusal::Lacking(Features::MOVE)));
+            let refused = settle_with(wanted(Features::EVENT_FORK), supported, false, probe);
+            assert_eq!(refused, Err(Refusal::ForkNotPermitted));
+            let both = Wanted { required: Features::RWP_ASYNC, optional: Features::RWP };
+            let refused = settle_with(both, supported, true, probe);
+            assert!(matches!(refused, Err(Refusal::Lacking(_))), "{refused:?}");
+        }
+        let alone = Wanted { required: Features::RWP_ASYNC, ..Wanted::default() };
+        assert_eq!(settle_with(alone, supported, true, true), Err(Refusal::AsyncAlone));
     }
 }

@@ -8,7 +8,8 @@
 //! |---|---|
 //! | [`Uffd::open`], [`UnboundUffd`], [`probe`] | getting a descriptor and learning what it can do |
 //! | [`Features`], [`Wanted`] | the handshake: wanted, granted, missing |
-//! | [`Modes`], [`Ioctls`] | registering ranges, by kind of fault |
+//! | [`Registration`], [`Missing`], [`WriteProtect`], … | registered pieces of owned memory, typed by mode |
+//! | [`Modes`], [`Ioctls`] | registering raw ranges |
 //! | [`Outcome`], [`Situation`] | what an operation did before it stopped, and why it stopped |
 //! | [`MessageBatch`], [`Event`] | reading messages, many at a time |
 //! | [`ForeignUffd`] | the same operations on the memory of another process |
@@ -61,6 +62,7 @@ pub mod process;
 pub mod ptrace;
 pub mod puppet;
 mod register;
+mod registration;
 mod scan;
 pub mod signal;
 mod sys;
@@ -84,6 +86,10 @@ pub use pagemap::{PageFlags, Pagemap, PagemapEntry, base_page_size};
 pub use passing::{FDS_PER_MESSAGE, PassError, Received, recv_fds, send_fds};
 pub use process::{Pid, Pidfd, ProcessError, read_memory, write_memory};
 pub use register::{Ioctls, Modes};
+pub use registration::{
+    Continues, Minor, Missing, Protects, ProtectsAccess, ReadWriteProtect, RegisterMode,
+    Registration, WriteProtect,
+};
 pub use rustix::io::Errno;
 pub use scan::{Category, PagemapScan, ScanError, ScanRegion};
 #[cfg(feature = "tokio")]

@@ -28,6 +28,9 @@ pub enum Event {
     /// A thread accessed a page that is missing or protected.
     Fault(Fault),
     /// The process forked.
+    ///
+    /// The C library's fork holds the locks of the allocator until this is read: a process that
+    /// reads its own FORK events must do so without allocating, into a batch made before.
     Fork {
         /// The userfaultfd of the child, its handshake inherited; see
         /// [`UnboundUffd::adopt`](crate::UnboundUffd::adopt).
