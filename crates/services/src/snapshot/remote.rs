@@ -9,7 +9,7 @@ use faultless_uffd::{
 };
 use rustix::io::Errno;
 
-use super::saver::{Message, Piece, Released, Target};
+use super::saver::{Message, Move, Piece, Released, Target};
 
 /// A process whose memory is read and protected from outside.
 pub(super) struct Remote<'a> {
@@ -115,12 +115,11 @@ impl Target for Remote<'_> {
 fn message(event: Event) -> Option<Message> {
     match event {
         Event::Fault(fault) => Some(Message::Fault(fault.address)),
-        Event::Remove(range) => Some(Message::Removed(range)),
-        Event::Unmap(range) => Some(Message::Unmapped(range)),
-        Event::Remap { from, to, len } => Some(Message::Moved { from, to, len }),
+        Event::Remap { from, to, len } => Some(Message::Moved(Move { from, to, len })),
+        Event::Remove(_) | Event::Unmap(_) => Some(Message::Changed),
         Event::Fork { uffd } => {
             drop(uffd);
-            None
+            Some(Message::Changed)
         }
         _ => None,
     }

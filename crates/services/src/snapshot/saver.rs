@@ -63,19 +63,41 @@ pub(super) trait Sink {
 pub(super) enum Message {
     /// A thread waits to write at this address.
     Fault(Va),
-    /// The target drops the content of a range (`madvise`).
-    Removed(VaRange),
-    /// The target unmapped a range.
-    Unmapped(VaRange),
     /// The target moved a range.
-    Moved {
-        /// Where it lay.
-        from: Va,
-        /// Where it lies.
-        to: Va,
-        /// How long it is.
-        len: Bytes,
-    },
+    Moved(Move),
+    /// The target changed its mapping in another way: dropped content, unmapped, forked.
+    ///
+    /// Nothing follows from it: whether a page is still there is seen by its protection, at the
+    /// moment it matters.
+    Changed,
+}
+
+/// A move of `[from, from + len)` to `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Move {
+    /// Where it lay.
+    pub(super) from: Va,
+    /// Where it lies.
+    pub(super) to: Va,
+    /// How long it is.
+    pub(super) len: Bytes,
+}
+
+impl Move {
+    fn source(self) -> VaRange {
+        VaRange::of(self.from, self.len)
+    }
+
+    fn destination(self) -> VaRange {
+        VaRange::of(self.to, self.len)
+    }
+
+    /// Says whether the outcome of two moves depends on their order.
+    fn meets(self, other: Move) -> bool {
+        let own = [self.source(), self.destination()];
+        let others = [other.source(), other.destination()];
+        own.iter().any(|own| others.iter().any(|other| own.intersect(*other).is_some()))
+    }
 }
 
 /// How taking the protection went.
@@ -118,8 +140,11 @@ pub(super) struct Done {
 /// How one step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// The piece, or a part of it, is settled.
-    Settled,
+    /// The whole piece is settled, and who waited for it was woken.
+    LetGo,
+    /// It was found out what became of the piece: a part of it may be pending still, and nobody
+    /// was woken. Discarding a page does not wake who waits to write to it.
+    Examined,
     /// The mapping is changing: read its events first.
     Changing,
     /// The sink has no room.
@@ -162,6 +187,8 @@ pub(super) struct Saver {
     /// Ranges that must be settled before the target may go on.
     holds: VecDeque<(u64, VaRange)>,
     inbox: Vec<Message>,
+    /// Moves that were announced while others may still be under way.
+    moves: Vec<Move>,
     counts: Counts,
 }
 
@@ -176,6 +203,7 @@ impl Saver {
             faults: VecDeque::new(),
             holds: VecDeque::new(),
             inbox: Vec::new(),
+            moves: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -206,13 +234,15 @@ impl Saver {
         now: u64,
         done: &mut Done,
     ) -> Result<Turn, TargetGone> {
-        self.listen(target, now);
+        if !self.listen(target, now) {
+            return Ok(Turn::Again);
+        }
         let step = match self.serve_faults(target, sink, done)? {
-            Step::Settled => self.serve_holds(target, sink, done)?,
+            Step::LetGo | Step::Examined => self.serve_holds(target, sink, done)?,
             stuck => stuck,
         };
         Ok(match step {
-            Step::Settled => Turn::Done,
+            Step::LetGo | Step::Examined => Turn::Done,
             Step::Changing => Turn::Again,
             Step::NoRoom => {
                 self.counts.throttled += 1;
@@ -221,9 +251,12 @@ impl Saver {
         })
     }
 
-    /// Reads all messages and applies changes of the mapping before faults: the kernel hands
-    /// faults out first, even those that came after a change.
-    fn listen<T: Target>(&mut self, target: &mut T, now: u64) {
+    /// Reads all messages; `false` while a move is under way whose event is still to come.
+    ///
+    /// Threads announce their moves after making them, in any order. The order of those that are
+    /// under way at the same time is unknown until all of them are announced, which is when the
+    /// kernel counts no change any more.
+    fn listen<T: Target>(&mut self, target: &mut T, now: u64) -> bool {
         let mut inbox = std::mem::take(&mut self.inbox);
         target.messages(&mut inbox);
         for message in inbox.drain(..) {
@@ -232,33 +265,40 @@ impl Saver {
                     self.counts.faults += 1;
                     self.faults.push_back((address, now));
                 }
-                change => {
+                Message::Moved(move_) => {
                     self.counts.events += 1;
-                    self.follow(change);
+                    self.moves.push(move_);
                 }
+                Message::Changed => self.counts.events += 1,
             }
         }
         self.inbox = inbox;
+        if self.moves.is_empty() {
+            return true;
+        }
+        if target.is_changing() {
+            return false;
+        }
+        self.follow_moves();
+        true
     }
 
-    /// Follows a change of the mapping.
-    fn follow(&mut self, change: Message) {
-        match change {
-            Message::Fault(_) => {}
-            // The mapping stays where it is; what it held is gone.
-            Message::Removed(live) => {
-                for place in self.live.at(live) {
+    /// Follows the moves that were under way together.
+    fn follow_moves(&mut self) {
+        let moves = std::mem::take(&mut self.moves);
+        for (index, move_) in moves.iter().enumerate() {
+            let is_clear = |(other, met): (usize, &Move)| other == index || !met.meets(*move_);
+            if moves.iter().enumerate().all(is_clear) {
+                for place in self.live.relocate(move_.from, move_.to, move_.len) {
                     self.pages.settle_freed(place.cut);
                 }
-            }
-            Message::Unmapped(live) => {
-                for place in self.live.take(live) {
-                    self.pages.settle_freed(place.cut);
-                }
-            }
-            Message::Moved { from, to, len } => {
-                for place in self.live.relocate(from, to, len) {
-                    self.pages.settle_freed(place.cut);
+            } else {
+                // In one order of the moves the memory is here, in the other it is there: rather
+                // than save it under a wrong address it is given up.
+                for range in [move_.source(), move_.destination()] {
+                    for place in self.live.take(range) {
+                        self.pages.settle_freed(place.cut);
+                    }
                 }
             }
         }
@@ -277,16 +317,15 @@ impl Saver {
                 None => self.let_go(address, target)?,
             };
             match step {
-                // A step may settle less than asked for; the writer is let go when its page is.
-                Step::Settled if self.pending_at(address).is_some() => {}
-                Step::Settled => {
+                Step::LetGo => {
                     self.faults.pop_front();
                     done.served.push(since);
                 }
+                Step::Examined => {}
                 stuck => return Ok(stuck),
             }
         }
-        Ok(Step::Settled)
+        Ok(Step::LetGo)
     }
 
     /// Returns the pending piece around a live address.
@@ -302,8 +341,8 @@ impl Saver {
         let grain = self.grain_at(address);
         let page = VaRange::of(address.align_down(grain), grain.bytes());
         match target.release(page) {
-            // The writer of an unmapped page is woken by the unmapping itself.
-            Released::Done | Released::Unmapped => Ok(Step::Settled),
+            // Woken either way; a writer whose page is gone meets what is there now.
+            Released::Done | Released::Unmapped => Ok(Step::LetGo),
             Released::Changing => Ok(Step::Changing),
             Released::Gone => Err(TargetGone),
         }
@@ -336,11 +375,11 @@ impl Saver {
                 continue;
             };
             match self.save(place, target, sink, true)? {
-                Step::Settled => {}
+                Step::LetGo | Step::Examined => {}
                 stuck => return Ok(stuck),
             }
         }
-        Ok(Step::Settled)
+        Ok(Step::LetGo)
     }
 
     /// Saves the next piece in address order.
@@ -361,7 +400,7 @@ impl Saver {
         };
         Ok(match self.save(place, target, sink, false)? {
             Step::NoRoom => Turn::NoRoom,
-            Step::Settled | Step::Changing => Turn::Again,
+            Step::LetGo | Step::Examined | Step::Changing => Turn::Again,
         })
     }
 
@@ -388,7 +427,7 @@ impl Saver {
             Released::Done => {
                 self.pages.settle_saved(place.cut);
                 sink.put(place.cut, piece, urgent);
-                Ok(Step::Settled)
+                Ok(Step::LetGo)
             }
             Released::Changing => {
                 sink.give_back(piece);
@@ -397,7 +436,7 @@ impl Saver {
             Released::Unmapped => {
                 sink.give_back(piece);
                 self.pages.settle_freed(place.cut);
-                Ok(Step::Settled)
+                Ok(Step::LetGo)
             }
             Released::Gone => Err(TargetGone),
         }
@@ -440,6 +479,9 @@ impl Saver {
                 }
             }
         }
-        Ok(Step::Settled)
+        Ok(Step::Examined)
     }
 }
+
+#[cfg(test)]
+mod tests;
