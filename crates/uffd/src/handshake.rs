@@ -269,6 +269,7 @@ fn settle<T>(
             Ok(agreed) => return Ok(agreed),
             Err(Errno::INVAL) => match supported()? {
                 Some(known) => asked - known,
+                None if asked == required => return Err(Refusal::Lacking(required)),
                 // The newest optional feature is the likeliest to be unknown; leaving out one
                 // at a time comes to an end after at most 64 tries.
                 None => highest(asked - required),
@@ -276,14 +277,14 @@ fn settle<T>(
             Err(Errno::PERM) if required.contains(Features::EVENT_FORK) => {
                 return Err(Refusal::ForkNotPermitted);
             }
-            Err(Errno::PERM) => asked & Features::EVENT_FORK,
+            Err(Errno::PERM) if asked.contains(Features::EVENT_FORK) => Features::EVENT_FORK,
             Err(Errno::NOTTY) => return Err(Refusal::NotUserfaultfd),
             Err(errno) => return Err(Refusal::Other(errno)),
         };
         let rest = (asked - refused).consistent();
         if rest == asked {
-            // Nothing to leave out, and still the answer was no.
-            return Err(Refusal::Lacking(required));
+            // The kernel supports everything asked for, and still the answer was no.
+            return Err(Refusal::Other(Errno::INVAL));
         }
         if !rest.contains(required) {
             return Err(Refusal::Lacking(required - rest));
@@ -394,6 +395,12 @@ mod tests {
             let refused = settle_with(both, supported, true, probe);
             assert!(matches!(refused, Err(Refusal::Lacking(_))), "{refused:?}");
         }
+        let stubborn = settle(
+            Wanted { required: Features::SIGBUS, ..Wanted::default() },
+            |_| Err::<(), _>(Errno::INVAL),
+            || Ok(Some(supported)),
+        );
+        assert_eq!(stubborn, Err(Refusal::Other(Errno::INVAL)));
         let alone = Wanted { required: Features::RWP_ASYNC, ..Wanted::default() };
         assert_eq!(settle_with(alone, supported, true, true), Err(Refusal::AsyncAlone));
     }

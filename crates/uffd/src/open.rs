@@ -16,7 +16,7 @@ use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, ioctl};
 use rustix::mm::{UserfaultfdFlags, userfaultfd};
 
 use crate::errno::Described;
-use crate::{Features, Ioctls, Uffd, Wanted};
+use crate::{Features, Ioctls, Refusal, Uffd, Wanted};
 
 /// The device file of userfaultfd.
 const DEVICE: &str = "/dev/userfaultfd";
@@ -85,6 +85,8 @@ pub enum Step {
     Syscall,
     /// The system call, restricted to faults from user mode.
     SyscallUserModeOnly,
+    /// The handshake on a fresh descriptor, as a probe does it.
+    Handshake,
 }
 
 impl fmt::Display for Step {
@@ -94,6 +96,7 @@ impl fmt::Display for Step {
             Step::NewOnDevice => "asking /dev/userfaultfd",
             Step::Syscall => "the system call userfaultfd",
             Step::SyscallUserModeOnly => "the system call userfaultfd(UFFD_USER_MODE_ONLY)",
+            Step::Handshake => "the handshake",
         })
     }
 }
@@ -142,6 +145,7 @@ impl Attempt {
                 "use a kernel built with CONFIG_USERFAULTFD, or let the seccomp filter pass \
                  `userfaultfd`"
             }
+            (Step::Handshake, _) => "let the seccomp filter of the container pass `ioctl`",
             (_, Errno::MFILE) => "raise `ulimit -n`",
             (_, Errno::NFILE) => "as root, raise `sysctl fs.file-max`",
             (Step::OpenDevice | Step::NewOnDevice, _) => {
@@ -332,7 +336,14 @@ pub fn probe() -> Result<Capabilities, OpenError> {
         })
     })?;
     let route = unbound.route;
-    let uffd = unbound.handshake(Wanted::default()).expect("a fresh userfaultfd grants nothing");
+    let uffd = unbound.handshake(Wanted::default()).map_err(|error| {
+        // A kernel refuses none of this; a filter of system calls may.
+        let errno = match error.refusal {
+            Refusal::Other(errno) => errno,
+            _ => Errno::INVAL,
+        };
+        OpenError { attempts: vec![Attempt { step: Step::Handshake, errno }] }
+    })?;
     Ok(Capabilities { features: uffd.supported(), api_ioctls: uffd.api_ioctls(), route })
 }
 

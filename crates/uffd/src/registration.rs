@@ -15,7 +15,7 @@ use std::mem::ManuallyDrop;
 use faultless_pages::{Bytes, Va, VaRange};
 
 use crate::{
-    ContinueMode, CopyMode, Ioctls, Mapping, Modes, MoveMode, OpError, Outcome, PoisonMode,
+    ContinueMode, CopyMode, Errno, Ioctls, Mapping, Modes, MoveMode, OpError, Outcome, PoisonMode,
     RwpMode, Uffd, WpMode, ZeropageMode,
 };
 
@@ -88,6 +88,9 @@ pub struct Registration<'u, 'm, M> {
 impl Uffd {
     /// Registers a whole mapping; see [`Uffd::register_range`] for modes and memory types.
     ///
+    /// Register a range once: of two guards over one range, the first to go unregisters it for
+    /// both.
+    ///
     /// ```
     /// use faultless_pages::Bytes;
     /// use faultless_uffd::{Features, Mapping, Missing, OpenOptions, Uffd, Wanted};
@@ -135,10 +138,20 @@ impl Uffd {
         mode: M,
     ) -> Result<Registration<'u, 'm, M>, OpError> {
         let range = mapping.range_of(offset, len);
+        let guard = |ioctls| Registration { uffd: self, mapping: PhantomData, range, ioctls, mode };
         // SAFETY: 1. the range belongs to the mapping, which no reference looks into; 2. whoever
         // answers its faults works with this registration.
-        let ioctls = unsafe { self.register_range(range, M::MODES) }?;
-        Ok(Registration { uffd: self, mapping: PhantomData, range, ioctls, mode })
+        match unsafe { self.register_range(range, M::MODES) } {
+            Ok(ioctls) => Ok(guard(ioctls)),
+            Err(error) => {
+                if error.errno == Errno::NOMEM {
+                    // The kernel goes from mapping to mapping and may have registered the first
+                    // ones; nobody would answer their faults.
+                    drop(guard(Ioctls::empty()));
+                }
+                Err(error)
+            }
+        }
     }
 }
 

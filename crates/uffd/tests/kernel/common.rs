@@ -107,3 +107,34 @@ pub(crate) fn next_fault(uffd: &Uffd) -> Fault {
         other => panic!("a fault, not {other:?}"),
     }
 }
+
+/// A forked child that does nothing until it is killed, on drop.
+pub(crate) struct Child(i32);
+
+impl Child {
+    /// Forks by the system call: the C library's fork holds the locks of the allocator until a
+    /// FORK event is read, and the reader in this very process may need them.
+    pub(crate) fn fork() -> Child {
+        // SAFETY: the child has a copy of everything and makes nothing but two system calls.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+        if pid == 0 {
+            // SAFETY: ends the child some time if the test is killed before it can.
+            unsafe { libc::alarm(60) };
+            loop {
+                // SAFETY: waits for a signal and touches nothing.
+                unsafe { libc::pause() };
+            }
+        }
+        assert!(pid > 0, "fork");
+        Child(i32::try_from(pid).expect("a pid"))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // SAFETY: signals a child that nobody else waits for, so the id is still its own.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
+        // SAFETY: waits for that child; no status is asked for.
+        unsafe { libc::waitpid(self.0, std::ptr::null_mut(), 0) };
+    }
+}

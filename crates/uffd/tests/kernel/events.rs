@@ -2,32 +2,13 @@
 
 use std::sync::{Arc, PoisonError};
 
-use crate::common::{FORKS, PATIENCE, Worker, anonymous, next_event, page_of, pages, uffd};
+use crate::common::{Child, FORKS, PATIENCE, Worker, anonymous, next_event, page_of, pages, uffd};
 use faultless_pages::Bytes;
 use faultless_uffd::{
     Advice, CopyMode, Event, Features, Missing, Modes, RetryReason, Route, Situation, UnboundUffd,
 };
 
 const ZERO: Bytes = Bytes::ZERO;
-
-/// Forks a child that exits at once, and waits for it.
-///
-/// By the system call: the C library's fork holds the locks of the allocator until the event is
-/// read, and the reader of this very process may need them.
-fn fork_and_wait() {
-    // SAFETY: the child has a copy of everything and calls nothing but `_exit`.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
-    let pid = i32::try_from(pid).expect("a pid");
-    if pid == 0 {
-        // SAFETY: ends the child without running anything of the parent's.
-        unsafe { libc::_exit(0) };
-    }
-    assert!(pid > 0, "fork");
-    let mut status = 0;
-    // SAFETY: `status` is a valid place for the result.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(waited, pid);
-}
 
 #[test]
 fn fork_hands_over_an_owned_descriptor_with_the_handshake_done() {
@@ -36,10 +17,10 @@ fn fork_hands_over_an_owned_descriptor_with_the_handshake_done() {
     let mapping = anonymous(1);
     let _registered = uffd.register(&mapping, Missing).unwrap();
 
-    let forker = Worker::start(fork_and_wait);
+    let forker = Worker::start(Child::fork);
     let Event::Fork { uffd: child } = next_event(&uffd) else { panic!("a fork event") };
     let child = UnboundUffd::from_fd(child).adopt().unwrap();
-    forker.finish();
+    drop(forker.finish());
 
     assert_eq!(child.features(), uffd.features());
     assert_eq!(child.route(), Route::Received);

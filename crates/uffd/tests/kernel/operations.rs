@@ -1,6 +1,8 @@
 //! Each operation, and each typed outcome the running kernel can be brought to give.
 
-use crate::common::{anonymous, page, page_of, pages, skipped, uffd};
+use std::sync::PoisonError;
+
+use crate::common::{Child, FORKS, anonymous, page, page_of, pages, skipped, uffd};
 use faultless_pages::{Bytes, VaRange};
 use faultless_uffd::{
     ContinueMode, CopyMode, Errno, Features, Ioctls, Mapping, Minor, Missing, Modes, MoveMode, Op,
@@ -166,6 +168,27 @@ fn move_reports_an_occupied_destination_and_refuses_shared_memory() {
     shared.store_u8(ZERO, 3);
     let refused = registered.move_pages(ZERO, &shared, ZERO, pages(1), MoveMode::default());
     assert_eq!(refused, stopped(Situation::Refused(Errno::INVAL)));
+}
+
+#[test]
+fn move_reports_a_page_shared_with_a_child_as_busy() {
+    let Some(uffd) = uffd(Features::MOVE) else { return };
+    let mapping = anonymous(1);
+    let source = anonymous(1);
+    source.store_u8(ZERO, 3);
+    let registered = uffd.register(&mapping, Missing).unwrap();
+    let _alone = FORKS.lock().unwrap_or_else(PoisonError::into_inner);
+
+    let child = Child::fork();
+
+    let shared = registered.move_pages(ZERO, &source, ZERO, pages(1), MoveMode::default());
+    assert_eq!(shared, stopped(Situation::Busy));
+    drop(child);
+    source.store_u8(ZERO, 4);
+    assert!(
+        registered.move_pages(ZERO, &source, ZERO, pages(1), MoveMode::default()).is_complete()
+    );
+    assert_eq!(byte(&mapping, 0), 4);
 }
 
 #[test]

@@ -172,3 +172,20 @@ fn an_empty_queue_reads_as_nothing_and_a_blocking_descriptor_cannot_be_polled() 
     uffd.set_nonblocking(true).unwrap();
     assert_eq!(uffd.wait(Some(Duration::ZERO)), Ok(false));
 }
+
+#[test]
+fn a_blocking_descriptor_waits_for_a_message() {
+    let Some(uffd) = uffd(Features::empty()) else { return };
+    uffd.set_nonblocking(false).unwrap();
+    let uffd = Arc::new(uffd);
+    let mapping = Arc::new(anonymous(1));
+    let registered = uffd.register(&mapping, Missing).unwrap();
+    let reader = {
+        let uffd = Arc::clone(&uffd);
+        Worker::start(move || uffd.read_events(&mut MessageBatch::new()))
+    };
+    let thread = writer(&mapping, ZERO);
+    assert_eq!(reader.finish(), Ok(1));
+    assert!(registered.zeropage(ZERO, pages(1), ZeropageMode::default()).is_complete());
+    thread.finish();
+}
