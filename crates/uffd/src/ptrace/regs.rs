@@ -8,8 +8,10 @@ pub const NT_PRSTATUS: u32 = 1;
 const WORDS: usize = 27;
 #[cfg(target_arch = "aarch64")]
 const WORDS: usize = 34;
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(target_arch = "riscv64")]
 const WORDS: usize = 32;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+compile_error!("the registers of this architecture are not described yet");
 
 /// The general registers of a thread, in the kernel's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,5 +145,55 @@ impl GeneralRegs {
     pub(crate) fn before_syscall(mut self) -> Self {
         self.words[Self::PC] -= 4;
         self
+    }
+}
+
+/// riscv64: `user_regs_struct`. It serves reading a thread's state; nobody has tried attaching
+/// there, so [`crate::attach`] refuses it.
+#[cfg(target_arch = "riscv64")]
+impl GeneralRegs {
+    /// The instruction that enters the kernel: `ecall`.
+    pub const SYSCALL_INSTRUCTION: &'static [u8] = &[0x73, 0x00, 0x00, 0x00];
+    /// Where an instruction may start: compressed ones are two bytes long.
+    pub const INSTRUCTION_ALIGN: usize = 2;
+
+    const PC: usize = 0;
+    const SP: usize = 2;
+    const A0: usize = 10;
+    const A7: usize = 17;
+
+    /// Returns the address of the next instruction.
+    #[must_use]
+    pub fn program_counter(&self) -> u64 {
+        self.words[Self::PC]
+    }
+
+    /// Returns the stack pointer.
+    #[must_use]
+    pub fn stack_pointer(&self) -> u64 {
+        self.words[Self::SP]
+    }
+
+    /// Returns the result of the system call just made.
+    #[must_use]
+    pub fn result(&self) -> i64 {
+        self.words[Self::A0].cast_signed()
+    }
+
+    /// Returns registers that make the system call at `instruction`.
+    #[must_use]
+    pub fn for_syscall(mut self, instruction: u64, number: u64, arguments: [u64; 6]) -> Self {
+        self.words[Self::PC] = instruction;
+        self.words[Self::A7] = number;
+        self.words[Self::A0..Self::A0 + 6].copy_from_slice(&arguments);
+        self
+    }
+
+    /// Returns the number and arguments of the system call being entered.
+    #[must_use]
+    pub fn syscall(&self) -> (u64, [u64; 6]) {
+        let mut arguments = [0; 6];
+        arguments.copy_from_slice(&self.words[Self::A0..Self::A0 + 6]);
+        (self.words[Self::A7], arguments)
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use faultless_pages::{Bytes, PageSize};
 use faultless_uffd::{
-    Event, Fault, Features, Mapping, MessageBatch, OpenOptions, Uffd, Wanted, base_page_size,
+    Event, Fault, Features, Mapping, MessageBatch, OpenOptions, Uffd, UnboundUffd, Wanted,
+    base_page_size,
 };
 
 /// A blocked test is a failed test; nothing here takes a hundredth of this.
@@ -24,22 +25,16 @@ pub(crate) fn skipped(why: impl std::fmt::Display) {
     println!("skipped: {why}");
 }
 
+/// Opens a userfaultfd, restricted to faults from user mode if nothing more is allowed, or says
+/// why there is none. All faults of these tests come from user mode.
+pub(crate) fn open() -> Option<UnboundUffd> {
+    let restricted = OpenOptions { user_mode_only: true, ..OpenOptions::default() };
+    Uffd::open(&OpenOptions::default()).or_else(|_| Uffd::open(&restricted)).map_err(skipped).ok()
+}
+
 /// Opens a userfaultfd with these features, or says why there is none.
 pub(crate) fn uffd(required: Features) -> Option<Uffd> {
-    let unbound = match Uffd::open(&OpenOptions::default()) {
-        Ok(unbound) => unbound,
-        Err(error) => {
-            skipped(error);
-            return None;
-        }
-    };
-    match unbound.handshake(Wanted { required, ..Wanted::default() }) {
-        Ok(uffd) => Some(uffd),
-        Err(error) => {
-            skipped(error);
-            None
-        }
-    }
+    open()?.handshake(Wanted { required, ..Wanted::default() }).map_err(skipped).ok()
 }
 
 /// Returns the length of so many base pages.

@@ -3,17 +3,13 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 
-use crate::common::{Worker, skipped, uffd};
+use crate::common::{Worker, open, skipped, uffd};
 use faultless_uffd::{
     Errno, Features, OpenOptions, Refusal, Route, Step, Uffd, UnboundUffd, Wanted, probe,
 };
 
 /// A bit no kernel has.
 const FUTURE: Features = Features::from_bits_retain(1 << 62);
-
-fn open() -> Option<UnboundUffd> {
-    Uffd::open(&OpenOptions::default()).map_err(skipped).ok()
-}
 
 #[test]
 fn a_probe_tells_what_a_handshake_grants() {
