@@ -209,6 +209,13 @@ impl Pagemap {
         Ok(done / size_of::<PagemapEntry>())
     }
 
+    /// Says whether the process still has the memory this page table was opened for; `address`
+    /// is any that a program may have.
+    pub(crate) fn has_memory(&self, address: Va) -> bool {
+        let page = VaRange::of(address, Bytes(1));
+        self.entries(page, &mut [PagemapEntry::default()]) != Ok(0)
+    }
+
     /// Returns all pages that `range` touches; an empty range touches none.
     pub(crate) fn pages_of(&self, range: VaRange) -> VaRange {
         if range.is_empty() {

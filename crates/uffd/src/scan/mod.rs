@@ -144,6 +144,10 @@ impl PagemapScan {
         let mut regions = [const { MaybeUninit::uninit() }; REGIONS_PER_CALL];
         let range = pagemap.pages_of(range);
         let (regions, walk_end) = self.walk(pagemap, range, &mut regions)?;
+        // Older kernels (6.12) find no pages where there is no process any more.
+        if regions.is_empty() && !range.is_empty() && !pagemap.has_memory(range.start()) {
+            return Err(ScanError::Gone { range });
+        }
         found.reserve(regions.len());
         for region in regions {
             push(found, region);
