@@ -17,6 +17,8 @@ pub mod note {
     pub const AUXV: u32 = 6;
     /// The extended processor state of x86 (`XSAVE` format).
     pub const X86_XSTATE: u32 = 0x202;
+    /// Where the parts of the extended state lie, behind all threads (Linux 6.12).
+    pub const X86_XSAVE_LAYOUT: u32 = 0x205;
     /// The thread pointer of aarch64.
     pub const ARM_TLS: u32 = 0x401;
     /// Hardware breakpoints of aarch64.

@@ -22,7 +22,7 @@ const REGSETS: &[u32] = &[note::FPREGSET, note::X86_XSTATE];
 /// The other register sets of a thread, in the order the kernel writes them: floating point,
 /// thread pointer, SVE, pointer authentication masks (which unwinders need).
 #[cfg(target_arch = "aarch64")]
-const REGSETS: &[u32] = &[note::FPREGSET, 0x401, 0x405, 0x406];
+const REGSETS: &[u32] = &[note::FPREGSET, note::ARM_TLS, note::ARM_SVE, note::ARM_PAC_MASK];
 /// The other register sets of a thread.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const REGSETS: &[u32] = &[];

@@ -14,7 +14,7 @@
 //! | `remote`, `buffer`, `disk` | the world the core works on: the target, memory, the file |
 //! | `hold` | holding the program back from dropping memory (`--exact`) |
 //! | `pump`, `session` | the thread that saves, and how all of it is started and ended |
-//! | `facts` | what `/proc` adds to the notes of the core |
+//! | `facts`, `xsave` | what `/proc` and the processor add to the notes of the core |
 //!
 //! # Threads
 //! The caller's thread saves. One thread traces: it stops the target, makes the cut, and in exact
@@ -43,6 +43,7 @@ mod report;
 mod saver;
 mod session;
 mod vma;
+mod xsave;
 
 pub use error::{Class, SnapshotError};
 pub use report::{Latency, Observer, Options, Pause, Phase, Report};

@@ -36,6 +36,7 @@ use super::remote::Remote;
 use super::report::{Latency, Observer, Options, Phase, Report};
 use super::saver::{BACKGROUND, Saver};
 use super::vma::{FlagTable, Maps};
+use super::xsave;
 
 /// Takes a snapshot of process `pid`.
 ///
@@ -254,6 +255,7 @@ impl Job {
         options: &Options,
     ) -> Result<Report, SnapshotError> {
         facts::complete(pid, &mut self.cut.threads);
+        xsave::append_layout(&mut self.cut.threads);
         process.files = facts::files(&self.cut.vmas);
         let threads = self.cut.threads.len() as u64;
         let notes = Notes { threads: self.cut.threads, process };
