@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::CODES;
-use crate::{docs, doctor, inspect};
+use crate::{bench, docs, doctor, inspect};
 
 /// Page faults, answered in user space: consistent snapshots of running processes.
 ///
@@ -30,6 +30,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Inspect(inspect::Args),
     Doctor(doctor::Args),
+    Bench(bench::Args),
     #[command(hide = true)]
     Idle(doctor::IdleArgs),
     #[command(hide = true)]

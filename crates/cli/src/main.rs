@@ -8,6 +8,7 @@
 //! - Every way out of the program passes through [`exit::Exit`], panics and signals included.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod cli;
 mod docs;
 mod doctor;
@@ -15,6 +16,8 @@ mod exit;
 mod inspect;
 mod output;
 mod progress;
+mod signals;
+mod size;
 mod table;
 
 use std::panic::{self, AssertUnwindSafe};
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Idle(_) => doctor::idle(),
         Command::Try(args) => doctor::try_one(&args),

@@ -15,6 +15,7 @@ mod cause;
 mod chain;
 mod context;
 mod stack;
+mod write_trap;
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -29,6 +30,7 @@ use crate::sys::last_errno;
 
 pub use cause::{BusCause, bus_cause};
 pub use stack::AlternateStack;
+pub use write_trap::WriteTrap;
 
 /// A signal that a memory access raises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,38 @@
+//! SIGINT, SIGTERM and SIGHUP as a wish to stop, seen by whoever does the work.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::exit::Exit;
+
+/// The wish to stop.
+pub(crate) struct Interrupts {
+    /// Set by the first signal; what the work looks at.
+    pub(crate) cancel: Arc<AtomicBool>,
+    /// The number of the last signal.
+    number: Arc<AtomicUsize>,
+}
+
+impl Interrupts {
+    /// Catches the signals from now on.
+    pub(crate) fn catch() -> io::Result<Interrupts> {
+        let interrupts = Interrupts { cancel: Arc::default(), number: Arc::default() };
+        for (signal, number) in [(SIGINT, 2), (SIGTERM, 15), (SIGHUP, 1)] {
+            flag::register_usize(signal, Arc::clone(&interrupts.number), number)?;
+            flag::register(signal, Arc::clone(&interrupts.cancel))?;
+        }
+        Ok(interrupts)
+    }
+
+    /// Returns the exit that tells of the signal, if one came.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        match u8::try_from(self.number.load(Ordering::SeqCst)) {
+            Ok(0) | Err(_) => None,
+            Ok(number) => Some(Exit::Signal(number)),
+        }
+    }
+}
