@@ -45,6 +45,12 @@ pub enum SnapshotError {
     /// The kernel refused an operation.
     #[error("{0}")]
     Operation(OpError),
+    /// A child inherited the userfaultfd while it was open in the process.
+    #[error("process {child} was forked at the wrong moment and holds the userfaultfd, too")]
+    Inherited {
+        /// The child.
+        child: u32,
+    },
     /// The kernel could not write-protect some memory.
     #[error("cannot write-protect memory {range}: {why}")]
     Protect {
@@ -149,6 +155,7 @@ impl SnapshotError {
                 | AttachError::Unresponsive { .. },
             )
             | Self::Owned { .. }
+            | Self::Inherited { .. }
             | Self::Unresponsive { .. }
             | Self::Ended { .. }
             | Self::Write(_) => Class::Peer,
@@ -177,6 +184,7 @@ impl SnapshotError {
                 "wait until its disk or network access is over and try again".into()
             }
             Self::Ended { .. } => "start it again and try again".into(),
+            Self::Inherited { .. } => "try again".into(),
             // Its message says what to do.
             Self::Write(_) => String::new(),
             Self::Own { .. } => "free memory or descriptors and try again".into(),

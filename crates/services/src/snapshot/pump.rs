@@ -39,6 +39,21 @@ pub(super) enum Late {
     AsItIs(VaRange),
 }
 
+/// Who can stop the thread.
+#[derive(Clone, Copy)]
+pub(super) struct Stop<'a> {
+    /// The user.
+    pub(super) cancel: &'a AtomicBool,
+    /// The tracing thread, which tells why itself.
+    pub(super) spoiled: &'a AtomicBool,
+}
+
+impl Stop<'_> {
+    fn is_asked_for(self) -> bool {
+        self.cancel.load(Ordering::Relaxed) || self.spoiled.load(Ordering::Relaxed)
+    }
+}
+
 /// What the thread works with.
 pub(super) struct Pump<'a> {
     pub(super) pid: u32,
@@ -72,7 +87,7 @@ impl Pump<'_> {
     pub(super) fn run(
         mut self,
         observer: &dyn Observer,
-        cancel: &AtomicBool,
+        stop: Stop<'_>,
     ) -> Result<Saved, SnapshotError> {
         let page = self.saver.pages().page_size();
         let total = Bytes((self.saver.pages().pending() as u64) << page.shift());
@@ -81,7 +96,7 @@ impl Pump<'_> {
         let mut late_pages = 0;
         let mut unreadable = RangeSet::new();
         loop {
-            if cancel.load(Ordering::Relaxed) {
+            if stop.is_asked_for() {
                 return Err(SnapshotError::Interrupted);
             }
             if self.disk.has_failed() {

@@ -13,7 +13,7 @@ use faultless_image::core::{
     RawWriter,
 };
 use faultless_pages::Bytes;
-use faultless_uffd::attach::attach;
+use faultless_uffd::attach::{attach, other_holder};
 use faultless_uffd::ptrace::TraceOptions;
 use faultless_uffd::{Features, ForeignUffd, Pagemap, Wanted};
 use rustix::event::{EventfdFlags, eventfd};
@@ -31,7 +31,7 @@ use super::hold::{self, Hold, Warden, Ways};
 use super::live::LiveMap;
 use super::pages::Pages;
 use super::policy::DumpFilter;
-use super::pump::{Late, Pump, Saved};
+use super::pump::{Late, Pump, Saved, Stop};
 use super::remote::Remote;
 use super::report::{Latency, Observer, Options, Phase, Report};
 use super::saver::{BACKGROUND, Saver};
@@ -82,19 +82,20 @@ fn cut_and_save(
     let (cuts, cut) = channel();
     let (holds, requests) = channel();
     let (settled, tickets) = channel();
-    let over = AtomicBool::new(false);
+    let (over, spoiled) = (AtomicBool::new(false), AtomicBool::new(false));
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(|errno| own("making an eventfd", errno.into()))?;
     let ways = Ways { holds, bell: &bell, settled: tickets, over: &over };
     thread::scope(|scope| {
         let tracer = thread::Builder::new()
             .name("snapshot-trace".into())
-            .spawn_scoped(scope, || trace(target, options.exact, &cuts, ways))
+            .spawn_scoped(scope, || trace(target, options.exact, &cuts, ways, &spoiled))
             .map_err(|error| own("starting a thread", error))?;
         // Whatever happens to the saving, the tracing must end with it.
         let saved = cut.recv().ok().map(|cut| {
             let mut job = Job::start(options, pending, cut)?;
-            let saved = job.save(target, (&requests, &settled, &bell), observer, cancel)?;
+            let stop = Stop { cancel, spoiled: &spoiled };
+            let saved = job.save(target, (&requests, &settled, &bell), observer, stop)?;
             Ok((job, saved))
         });
         over.store(true, Ordering::Release);
@@ -161,6 +162,7 @@ fn trace(
     exact: bool,
     cuts: &Sender<Cut>,
     ways: Ways<'_, &OwnedFd>,
+    spoiled: &AtomicBool,
 ) -> Result<Traced, SnapshotError> {
     let mut tools = target.tools()?;
     let options = if exact {
@@ -168,6 +170,8 @@ fn trace(
     } else {
         TraceOptions::SYSGOOD
     };
+    // The pause should not wait for its turn on a busy machine; without the right it does.
+    let _ = rustix::process::setpriority_process(None, -20);
     let mut threads = Threads::seize(target.pid, options)?;
     let begin = Instant::now();
     threads.stop()?;
@@ -189,6 +193,11 @@ fn trace(
         None
     };
     let (resume_ns, pause_ns) = (nanoseconds(resuming), nanoseconds(begin));
+    // If this process died, the kernel would let the target go only when that child ends.
+    if let Some(child) = other_holder(target.pid, &target.uffd) {
+        spoiled.store(true, Ordering::Relaxed);
+        return Err(SnapshotError::Inherited { child });
+    }
     Ok(Traced { pause_ns, resume_ns, held_calls: warden.map_or(0, Warden::watch) })
 }
 
@@ -224,7 +233,7 @@ impl Job {
         target: &Opened,
         (holds, settled, bell): (&Receiver<Hold>, &Sender<u64>, &OwnedFd),
         observer: &dyn Observer,
-        cancel: &AtomicBool,
+        stop: Stop<'_>,
     ) -> Result<Saved, SnapshotError> {
         let page = target.pagemap.page_size();
         let pages = Pages::new(page, std::mem::take(&mut self.cut.runs));
@@ -243,7 +252,7 @@ impl Job {
             settled,
             bell: bell.as_fd(),
         }
-        .run(observer, cancel)
+        .run(observer, stop)
     }
 
     /// Completes the file and says what the snapshot was.

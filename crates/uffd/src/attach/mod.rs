@@ -19,6 +19,7 @@
 mod device;
 mod error;
 mod guardian;
+mod holders;
 mod inject;
 mod target;
 
@@ -30,6 +31,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 pub use error::AttachError;
+pub use holders::other_holder;
 
 use guardian::{Errand, Guardian, Report};
 use target::Candidate;

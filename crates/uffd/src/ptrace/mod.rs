@@ -210,8 +210,8 @@ impl Tracee {
     /// # Errors
     /// `ECHILD`: the thread is gone for good. `ETIMEDOUT`: it has not stopped in time.
     pub fn wait_within(&mut self, patience: Duration) -> Result<Stop, Errno> {
-        const SPINS: u32 = 2000;
-        const NAP: Duration = Duration::from_micros(100);
+        const SPINS: u32 = 200;
+        const NAP: Duration = Duration::from_micros(50);
         for _ in 0..SPINS {
             if let Some(stop) = self.try_wait()? {
                 return Ok(stop);
