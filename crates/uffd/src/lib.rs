@@ -6,9 +6,9 @@
 //!
 //! | module | concept |
 //! |---|---|
-//! | [`Uffd::open`], [`UnboundUffd`], [`probe`] | getting a descriptor and learning what it can do |
+//! | [`Uffd::open`], [`UnboundUffd`], [`probe`] | getting a descriptor, learning what it can do |
 //! | [`Features`], [`Wanted`] | the handshake: wanted, granted, missing |
-//! | [`Registration`], [`Missing`], [`WriteProtect`], … | registered pieces of owned memory, typed by mode |
+//! | [`Registration`], [`Missing`], … | registered pieces of owned memory, typed by mode |
 //! | [`Modes`], [`Ioctls`] | registering raw ranges |
 //! | [`Outcome`], [`Situation`] | what an operation did before it stopped, and why it stopped |
 //! | [`MessageBatch`], [`Event`] | reading messages, many at a time |
@@ -49,6 +49,7 @@ mod call;
 mod errno;
 mod error;
 mod fdinfo;
+mod features;
 mod foreign;
 mod handshake;
 mod mapping;
@@ -75,8 +76,9 @@ mod uffd;
 pub use errno::Described;
 pub use error::{Op, OpError};
 pub use fdinfo::Queue;
+pub use features::Features;
 pub use foreign::{ForeignUffd, UnboundForeignUffd};
-pub use handshake::{Features, HandshakeError, Refusal, Wanted};
+pub use handshake::{HandshakeError, Refusal, Wanted};
 pub use mapping::{Advice, MapError, MapOp, Mapping, MappingBuilder, Protection, Seals};
 pub use messages::{Event, Fault, FaultKind, MessageBatch};
 pub use open::{Attempt, Capabilities, OpenError, OpenOptions, Route, Step, UnboundUffd, probe};

@@ -134,7 +134,7 @@ impl Uffd {
     /// |---|---|---|
     /// | EAGAIN | nothing waits | 0 is returned |
     /// | EINTR | a signal arrived while waiting | returned; read again |
-    /// | EMFILE, ENFILE | no room for the descriptor of a FORK | returned; the message stays queued |
+    /// | EMFILE, ENFILE | no room for the descriptor of a FORK | returned; the message stays |
     ///
     /// # Kernel
     /// Since 4.3; `read(2)` on a userfaultfd.

@@ -97,7 +97,7 @@ impl Uffd {
     /// # Errors
     /// | errno | meaning | what happens |
     /// |---|---|---|
-    /// | EINVAL | misaligned or empty, no mapping, memory that cannot have a mode, unknown mode | returned |
+    /// | EINVAL | misaligned, empty, no mapping, memory that cannot have the mode | returned |
     /// | EPERM | a shared mapping of a file that may not be written | returned |
     /// | EBUSY | owned by another userfaultfd; from 7.3 on, would drop WP or RWP | returned |
     /// | ENOMEM | the process is gone, or too many mappings; a part may be registered | returned |

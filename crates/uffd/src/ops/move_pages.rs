@@ -41,7 +41,7 @@ impl Uffd {
     /// | ENOENT | a side is not mapped, or a source page is missing | `NotMapped` |
     /// | EFAULT | a source page is a marker: protected, poisoned, guard | `Fault` |
     /// | EAGAIN | unread event, partial progress, contention | `Retry` |
-    /// | EINVAL | misaligned, mappings that do not match, userfaultfd of another process | `Refused` |
+    /// | EINVAL | misaligned, mappings that do not match, another process's | `Refused` |
     /// | ESRCH | the process has exited | `Gone` |
     /// | EINTR | the calling thread is being killed | `Interrupted` |
     ///

@@ -14,7 +14,7 @@ impl Uffd {
     /// # Errors
     /// | errno | meaning | what happens |
     /// |---|---|---|
-    /// | EINVAL | a feature that cannot be switched, or in both sets; `RWP` not granted; unknown to this kernel | returned |
+    /// | EINVAL | not to be switched, in both sets, `RWP` not granted, older kernel | returned |
     /// | ESRCH | the process has exited | returned |
     ///
     /// # Safety

@@ -21,7 +21,8 @@ impl Uffd {
     /// # Errors
     /// | errno | meaning | what happens |
     /// |---|---|---|
-    /// | EINVAL | misaligned or empty, no mapping, memory that cannot be registered, from 6.17 on another userfaultfd's | returned |
+    /// | EINVAL | misaligned, empty, no mapping, memory that cannot be registered | returned |
+    /// | EINVAL | owned by another userfaultfd (from 6.17 on) | returned |
     /// | ENOMEM | the process is gone, or too many mappings | returned |
     ///
     /// # Safety
