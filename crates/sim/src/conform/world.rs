@@ -282,7 +282,7 @@ pub enum Call {
     /// `PAGEMAP_SCAN` on the own pagemap. Value: regions. The argument after the call comes
     /// back, and behind it the regions.
     Scan {
-        /// The argument; `vec` is set by the world to room for `vec_len` regions, unless 0.
+        /// The argument; where `vec` is [`SCAN_ROOM`], the world puts room for `vec_len` regions.
         argument: Vec<u8>,
     },
     /// Reads `/proc/self/fdinfo` of a descriptor; the text comes back.
@@ -298,6 +298,9 @@ pub enum Call {
         len: u64,
     },
 }
+
+/// Stands for the address of room for regions in a [`Call::Scan`].
+pub const SCAN_ROOM: u64 = 1;
 
 /// Most bytes of one [`Call::Load`] or [`Call::Store`].
 pub const ACCESS_MAX: u64 = 64 << 10;

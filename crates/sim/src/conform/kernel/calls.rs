@@ -11,7 +11,7 @@ use faultless_uffd::puppet::{Request, TRANSFER_MAX};
 use super::{Ending, KernelWorld, State, broken, done_of};
 use crate::conform::errno::{EFAULT, EIO};
 use crate::conform::verdict::{Failure, Verdict};
-use crate::conform::world::{Call, Done, Fd, Stop, Thread};
+use crate::conform::world::{Call, Done, Fd, SCAN_ROOM, Stop, Thread};
 
 /// Where regular files are made.
 const FILE_FOLDERS: [&str; 3] = ["/var/tmp\0", "/tmp\0", "/root\0"];
@@ -239,7 +239,7 @@ fn scan(world: &mut KernelWorld, who: Thread, argument: &[u8]) -> Verdict<State>
     let scratch = world.actor(who)?.hand.scratch();
     let raw: [u8; ARG_LEN] = argument.try_into().map_err(|e| broken(&e))?;
     let mut arg = PmScanArg::from_bytes(raw);
-    if arg.vec_len > 0 && arg.vec == 0 {
+    if arg.vec == SCAN_ROOM {
         arg.vec = scratch + ARG_LEN as u64;
     }
     let opened = open(world, who, "/proc/self/pagemap\0", libc::O_RDONLY)?;

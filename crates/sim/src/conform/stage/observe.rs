@@ -6,10 +6,13 @@ use faultless_uapi::{PageRegion, PmScanArg, UffdMsg, event};
 use super::{Range, Stage};
 use crate::conform::errno::{EAGAIN, Errno};
 use crate::conform::verdict::{Failure, Verdict, diverges, expect, skip};
-use crate::conform::world::{Call, Fd, Stop};
+use crate::conform::world::{Call, Fd, SCAN_ROOM, Stop};
 
 /// Bytes of a message.
 const MESSAGE: usize = size_of::<UffdMsg>();
+
+/// Every category of the first version with a scan, 6.7.
+const OLDEST_CATEGORIES: u64 = 0xff;
 
 /// What a `PAGEMAP_SCAN` brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,6 +172,29 @@ impl Stage<'_> {
     pub fn fdinfo(&mut self) -> Verdict<String> {
         let done = self.call(Call::Fdinfo { fd: self.fd })?;
         Ok(String::from_utf8_lossy(&done.bytes).into_owned())
+    }
+
+    /// The categories of the page at `at`, of those every version with a scan knows.
+    ///
+    /// # Errors
+    /// Skips where the request does not exist.
+    #[track_caller]
+    pub fn categories(&mut self, at: u64) -> Verdict<u64> {
+        let argument = PmScanArg {
+            size: size_of::<PmScanArg>() as u64,
+            start: at,
+            end: at + self.page(),
+            vec: SCAN_ROOM,
+            vec_len: 1,
+            category_anyof_mask: OLDEST_CATEGORIES,
+            return_mask: OLDEST_CATEGORIES,
+            ..PmScanArg::default()
+        };
+        let scanned = self.scan(argument)?;
+        if let Err(stop) = scanned.result {
+            return diverges(format!("a scan of one page was stopped by {stop:?}"));
+        }
+        Ok(scanned.regions.first().map_or(0, |region| region.categories))
     }
 
     /// Scans the own page tables.
