@@ -215,3 +215,19 @@ impl Stream {
             .map_err(|e| WriteError::io(self.pending.path(), "write", e))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOC: &str = include_str!("../../../../../docs/core-format.md");
+
+    #[test]
+    fn the_document_gives_the_sizes_of_the_frames() {
+        assert!(DOC.contains(&format!("up to {} each", Bytes::from(FRAME_LEN))));
+        assert!(DOC.contains(&format!("at least {} of zeros", Bytes(HOLE_LEN))));
+        let content =
+            format!("{HEADER_FRAME_CONTENT} bytes of frame header, {EHDR_LEN} of content");
+        assert!(DOC.contains(&content));
+    }
+}
