@@ -31,7 +31,7 @@ pub enum BusCause {
 /// # Errors
 /// As for [`Pagemap::entries`].
 pub fn bus_cause(pagemap: &Pagemap, fault: &FaultInfo) -> Result<BusCause, ProcessError> {
-    if matches!(fault.code, libc::BUS_MCEERR_AR | libc::BUS_MCEERR_AO) {
+    if fault.code == libc::BUS_MCEERR_AR {
         return Ok(BusCause::Poison);
     }
     let flags = pagemap.entry(fault.address)?.flags();

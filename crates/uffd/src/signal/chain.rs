@@ -4,6 +4,9 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::FaultSignal;
+use super::context::is_raised_by_access;
+
 /// The action of a signal that ours was put over.
 pub(super) struct Previous {
     action: libc::sigaction,
@@ -42,12 +45,13 @@ pub(super) fn default_action() -> libc::sigaction {
 /// The pointers are those the kernel passed to our handler, which is still running.
 pub(super) unsafe fn pass_on(
     previous: Option<&Previous>,
-    number: libc::c_int,
+    signal: FaultSignal,
     info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
+    let number = signal.number();
     // SAFETY: passed by the kernel, says the caller.
-    let raised_by_access = unsafe { &*info }.si_code > 0;
+    let raised_by_access = is_raised_by_access(signal, unsafe { &*info }.si_code);
     let Some(previous) = previous else {
         // The action now in place is the one that was before ours.
         return deliver_again(number, raised_by_access);

@@ -17,9 +17,8 @@ pub(super) unsafe fn fault(
     // SAFETY: says the caller.
     let info = unsafe { &*info };
     let code = info.si_code;
-    // 0 and below: sent by a process. SI_KERNEL: an access without an address, such as a
-    // non-canonical one.
-    if code <= 0 || code == SI_KERNEL {
+    // SI_KERNEL: an access without an address, such as a non-canonical one.
+    if !is_raised_by_access(signal, code) || code == SI_KERNEL {
         return None;
     }
     // SAFETY: a fault signal with a positive code carries an address.
@@ -30,6 +29,20 @@ pub(super) unsafe fn fault(
 }
 
 const SI_KERNEL: i32 = 0x80;
+/// A failed memory tag check, reported some time after the access.
+const SEGV_MTEAERR: i32 = 8;
+
+/// Says whether making the interrupted access again would raise the signal again, by its code.
+///
+/// Codes of 0 and below are those of signals sent by processes. Two others are news of something
+/// that happened elsewhere or before: failed memory not yet accessed, and late tag checks.
+pub(super) fn is_raised_by_access(signal: FaultSignal, code: i32) -> bool {
+    let news = match signal {
+        FaultSignal::Bus => libc::BUS_MCEERR_AO,
+        FaultSignal::Segv => SEGV_MTEAERR,
+    };
+    code > 0 && code != news
+}
 
 /// Tells whether the access was a write from the error code of the page fault.
 ///
@@ -137,6 +150,15 @@ impl Drop for KeepErrno {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn news_of_failed_memory_is_no_access() {
+        assert!(is_raised_by_access(FaultSignal::Bus, libc::BUS_ADRERR));
+        assert!(is_raised_by_access(FaultSignal::Bus, libc::BUS_MCEERR_AR));
+        assert!(!is_raised_by_access(FaultSignal::Bus, libc::BUS_MCEERR_AO));
+        assert!(is_raised_by_access(FaultSignal::Segv, SI_KERNEL));
+        assert!(!is_raised_by_access(FaultSignal::Segv, libc::SI_TKILL));
+    }
 
     #[test]
     fn an_aarch64_syndrome_is_found_behind_other_records() {

@@ -227,7 +227,7 @@ extern "C" fn on_signal(
     // SAFETY: `install` has stored a leaked box here; null if our action was taken out since.
     let previous = unsafe { slot.previous.load(Ordering::Acquire).as_ref() };
     // SAFETY: the pointers are those the kernel passed, see above.
-    unsafe { chain::pass_on(previous, number, info, context) };
+    unsafe { chain::pass_on(previous, signal, info, context) };
 }
 
 fn our_action() -> libc::sigaction {
