@@ -26,6 +26,8 @@ use super::{WriteError, Written};
 const FRAME_LEN: usize = 2 << 20;
 /// Zeros from here on get a frame of their own; shorter runs compress to almost nothing anyway.
 const HOLE_LEN: u64 = 256 << 10;
+/// Content of a frame of zeros: 32 KiB in the file, however long the hole.
+const ZERO_FRAME_LEN: u64 = 1 << 30;
 
 /// How hard to compress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,8 +153,11 @@ impl Stream {
         let gap = offset - self.next;
         if gap >= HOLE_LEN {
             self.flush()?;
-            self.append(&zero_frame(gap))?;
-            self.next = offset;
+            while self.next < offset {
+                let len = ZERO_FRAME_LEN.min(offset - self.next);
+                self.append(&zero_frame(len))?;
+                self.next += len;
+            }
             return Ok(());
         }
         while self.next < offset {
@@ -225,7 +230,8 @@ mod tests {
     #[test]
     fn the_document_gives_the_sizes_of_the_frames() {
         assert!(DOC.contains(&format!("up to {} each", Bytes::from(FRAME_LEN))));
-        assert!(DOC.contains(&format!("at least {} of zeros", Bytes(HOLE_LEN))));
+        let zeros = format!("{} to {} of zeros", Bytes(HOLE_LEN), Bytes(ZERO_FRAME_LEN));
+        assert!(DOC.contains(&zeros));
         let content =
             format!("{HEADER_FRAME_CONTENT} bytes of frame header, {EHDR_LEN} of content");
         assert!(DOC.contains(&content));
