@@ -144,13 +144,17 @@ impl SnapshotError {
     pub fn class(&self) -> Class {
         match self {
             Self::Attach(
-                AttachError::NoProcess(_) | AttachError::Thread { .. } | AttachError::Oneself(_),
+                AttachError::NoProcess(_)
+                | AttachError::Thread { .. }
+                | AttachError::Oneself(_)
+                | AttachError::KernelThread(_),
             )
             | Self::Write(WriteError::Exists { .. }) => Class::Usage,
             Self::Attach(
                 AttachError::Zombie(_)
                 | AttachError::Ended(_)
                 | AttachError::AlreadyTraced { .. }
+                | AttachError::ThirtyTwoBit(_)
                 | AttachError::DescriptorLimit(_)
                 | AttachError::Unresponsive { .. },
             )

@@ -86,15 +86,17 @@ fn cut_and_save(
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(|errno| own("making an eventfd", errno.into()))?;
     let ways = Ways { holds, bell: &bell, settled: tickets, over: &over };
+    let spoiled = &spoiled;
     thread::scope(|scope| {
+        // The sender moves into the thread: a cut that cannot be made ends the wait for it.
         let tracer = thread::Builder::new()
             .name("snapshot-trace".into())
-            .spawn_scoped(scope, || trace(target, options.exact, &cuts, ways, &spoiled))
+            .spawn_scoped(scope, move || trace(target, options.exact, &cuts, ways, spoiled))
             .map_err(|error| own("starting a thread", error))?;
         // Whatever happens to the saving, the tracing must end with it.
         let saved = cut.recv().ok().map(|cut| {
             let mut job = Job::start(options, pending, cut)?;
-            let stop = Stop { cancel, spoiled: &spoiled };
+            let stop = Stop { cancel, spoiled };
             let saved = job.save(target, (&requests, &settled, &bell), observer, stop)?;
             Ok((job, saved))
         });
