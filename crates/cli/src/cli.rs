@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::CODES;
-use crate::{bench, docs, doctor, inspect};
+use crate::{bench, docs, doctor, inspect, snapshot};
 
 /// Page faults, answered in user space: consistent snapshots of running processes.
 ///
@@ -28,6 +28,7 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    Snapshot(snapshot::Args),
     Inspect(inspect::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),

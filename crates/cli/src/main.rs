@@ -18,7 +18,9 @@ mod output;
 mod progress;
 mod signals;
 mod size;
+mod snapshot;
 mod table;
+mod units;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
 /// Runs the command that was asked for.
 fn dispatch(command: Command) -> Result<Exit, Failure> {
     match command {
+        Command::Snapshot(args) => snapshot::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),

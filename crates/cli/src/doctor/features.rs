@@ -18,8 +18,12 @@ pub(crate) struct Feature {
     pub(crate) needed: bool,
 }
 
-/// What a snapshot cannot do without: the first write to a page must be held back.
-const NEEDED: u64 = feature::FEATURE_PAGEFAULT_FLAG_WP;
+/// What a snapshot cannot do without: the first write to a page must be held back, and memory that
+/// goes away be told of.
+const NEEDED: u64 = feature::FEATURE_PAGEFAULT_FLAG_WP
+    | feature::FEATURE_EVENT_REMAP
+    | feature::FEATURE_EVENT_REMOVE
+    | feature::FEATURE_EVENT_UNMAP;
 
 /// Lists every known feature; `supported` is the kernel's answer, if it gave one.
 pub(crate) fn list(supported: Option<u64>) -> Vec<Feature> {

@@ -234,3 +234,6 @@ fn memory(seen: &Diagnosis) -> impl Iterator<Item = Lack> + '_ {
         )
     })
 }
+
+#[cfg(test)]
+mod test;

@@ -11,6 +11,7 @@ mod child;
 mod features;
 mod host;
 mod lack;
+mod memory;
 mod probe;
 mod report;
 mod rights;
@@ -50,6 +51,7 @@ pub(crate) struct Diagnosis {
     pub(crate) features: Vec<features::Feature>,
     /// Bits the kernel has and this program does not know.
     pub(crate) unknown_features: u64,
+    pub(crate) memory: Vec<memory::Kind>,
     pub(crate) tools: tools::Tools,
     pub(crate) lacks: Vec<lack::Lack>,
 }
@@ -69,6 +71,8 @@ fn examine() -> Diagnosis {
     let host = host::Host::read();
     let mut diagnosis = Diagnosis {
         snapshot_works: false,
+        // Where no way leads to a userfaultfd, taking one again might end this program.
+        memory: if userfaultfd.any() { memory::try_all(&host.hugetlb) } else { Vec::new() },
         host,
         features: features::list(supported),
         unknown_features: features::unknown(supported),

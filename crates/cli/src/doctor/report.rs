@@ -1,5 +1,6 @@
 //! The diagnosis as text for people, in at most 100 columns.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use faultless_pages::Bytes;
@@ -7,7 +8,9 @@ use faultless_pages::Bytes;
 use super::Diagnosis;
 use super::host::{Access, Host};
 use super::lack::Lack;
+use super::memory::{Kind, MODES, OPERATIONS};
 use super::rights::{Rights, Seccomp};
+use super::tried::Tried;
 use crate::table::{Table, wrap};
 
 /// Renders the whole report.
@@ -18,6 +21,8 @@ pub(crate) fn text(seen: &Diagnosis) -> String {
         ("rights", rights(&seen.rights)),
         ("userfaultfd", userfaultfd(seen)),
         ("features", features(seen)),
+        ("memory: what it can be registered for", memory(seen, &MODES, |kind| &kind.modes)),
+        ("memory: what can be done with it", memory(seen, &OPERATIONS, |kind| &kind.operations)),
         ("settings", settings(&seen.host)),
     ];
     for (title, body) in sections {
@@ -117,6 +122,24 @@ fn features(seen: &Diagnosis) -> String {
     if seen.unknown_features != 0 {
         let bits = format!("{:#x}", seen.unknown_features);
         table.row(["unknown to this program", "yes", "", &bits]);
+    }
+    table.render()
+}
+
+/// Makes the table of one kind of columns.
+fn memory(
+    seen: &Diagnosis,
+    columns: &[&'static str],
+    cells: fn(&Kind) -> &BTreeMap<&'static str, Tried>,
+) -> String {
+    let mut table = Table::new(2);
+    table.row([""].iter().chain(columns).copied());
+    for kind in &seen.memory {
+        let name = std::iter::once(kind.name.as_str());
+        match kind.untried() {
+            Some(cause) => table.row(name.chain([cause])),
+            None => table.row(name.chain(columns.iter().map(|column| cells(kind)[column].cell()))),
+        }
     }
     table.render()
 }

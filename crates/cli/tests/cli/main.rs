@@ -3,5 +3,8 @@
 //! A test that cannot run here prints `skipped:` and why.
 
 mod doctor;
+mod inspect;
+mod snapshot;
 mod support;
+mod target;
 mod usage;

@@ -1,0 +1,122 @@
+//! `faultless snapshot`: a consistent core of a running process.
+//!
+//! The service does the work; here stands what is typed, who watches, and what is said at the
+//! end.
+
+mod text;
+
+use std::path::PathBuf;
+
+use faultless_pages::Bytes;
+use faultless_services::snapshot::{Class, Observer, Options, Phase, SnapshotError, snapshot};
+
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Format};
+use crate::progress::Progress;
+use crate::signals::Interrupts;
+use crate::size;
+
+/// Take a consistent core of a running process without stopping it.
+#[derive(clap::Args)]
+#[command(long_about = "\
+Take a consistent core of a running process without stopping it.
+
+The process stands still only while its memory is write-protected; its pages are copied while it \
+runs on, each before the first write to it goes through. The core shows all threads and all \
+private memory at that one instant, as gcore would have, and any debugger opens it.
+
+The process must be one you may trace: your own, or any as root. See faultless doctor.")]
+pub(crate) struct Args {
+    /// The process
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: u32,
+
+    /// Where the core goes; it appears there when it is whole
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Replace the file if it exists
+    #[arg(long)]
+    force: bool,
+
+    /// Compress with zstd, from 1 (fast) to 19 (small) [without a level: 3]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "3",
+        value_parser = clap::value_parser!(i32).range(1..=19)
+    )]
+    compress: Option<i32>,
+
+    /// The most memory that saved pages may take on their way to the disk; when it is full, the
+    /// process waits where it writes
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size::parse)]
+    buffer: Bytes,
+
+    /// Hold calls that drop memory (munmap, madvise, brk) back until its pages are saved;
+    /// otherwise such pages are missing in the core and counted
+    #[arg(long)]
+    exact: bool,
+
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Takes the snapshot and reports it.
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let interrupts = Interrupts::catch()
+        .map_err(|error| Failure::new(Exit::Bug, format_args!("signal handlers: {error}")))?;
+    let report = {
+        let watcher = Watcher(Progress::start());
+        snapshot(args.pid, &args.options(), &watcher, &interrupts.cancel)
+    };
+    let report = report.map_err(|error| failure(&error, &interrupts))?;
+    output::report(&args.format, &report, text::render)?;
+    Ok(Exit::Done)
+}
+
+impl Args {
+    fn options(&self) -> Options {
+        Options {
+            output: self.output.clone(),
+            force: self.force,
+            compress: self.compress,
+            buffer: self.buffer,
+            exact: self.exact,
+            tool_version: concat!("faultless ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// Chooses the exit code of an error and takes its next step over.
+fn failure(error: &SnapshotError, interrupts: &Interrupts) -> Failure {
+    let exit = match error.class() {
+        Class::Usage => Exit::Usage,
+        Class::Host => Exit::Host,
+        Class::Peer => Exit::Peer,
+        Class::Interrupted => interrupts.exit().unwrap_or(Exit::Bug),
+        Class::Bug => Exit::Bug,
+    };
+    let failure = Failure::new(exit, error);
+    match error.next_step() {
+        step if step.is_empty() => failure,
+        step => failure.next(step),
+    }
+}
+
+/// Shows the service's progress.
+struct Watcher(Progress);
+
+impl Observer for Watcher {
+    fn progress(&self, phase: Phase, done: Bytes, total: Bytes) {
+        self.0.phase(match phase {
+            Phase::Attaching => "attaching",
+            Phase::Cutting => "cutting",
+            Phase::Saving => "saving",
+            Phase::Finishing => "finishing",
+        });
+        self.0.advance(done, total);
+    }
+}
