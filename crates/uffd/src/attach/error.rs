@@ -83,6 +83,9 @@ pub enum AttachError {
     /// No system-call instruction was found to borrow.
     #[error("process {0} has no system-call instruction in its executable memory")]
     NoInstruction(u32),
+    /// The process replaced its program every time it was to be stopped.
+    #[error("process {0} keeps replacing its program")]
+    Replaced(u32),
     /// The process ended meanwhile.
     #[error("process {0} ended while it was being attached to")]
     Ended(u32),
@@ -133,6 +136,7 @@ impl AttachError {
                 format!("raise its limit with `prlimit --pid {pid} --nofile=…`")
             }
             Self::NoInstruction(_) | Self::Architecture => "take a core with gcore instead".into(),
+            Self::Replaced(_) => "try again once it runs the program you mean".into(),
             Self::Ended(_) => "start it again and try again".into(),
             Self::System { .. } => "see what this host offers with `faultless doctor`".into(),
         }

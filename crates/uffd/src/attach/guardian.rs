@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::inject::{Borrowed, InjectError};
+use super::inject::{self, Borrowed, InjectError};
 use crate::ptrace::request::{self, TraceOptions};
 use crate::ptrace::{self, Stop};
 use crate::sys::last_errno;
@@ -53,6 +53,8 @@ pub(super) enum Report {
     Broken(Errno),
     /// The thread was put back: the last report of a good run.
     Restored,
+    /// The target has another program now, and the instruction to borrow is not in it.
+    Replaced,
 }
 
 const REPORT_WORDS: usize = 3;
@@ -69,6 +71,7 @@ impl Report {
             }
             Report::Broken(errno) => [6, errno.raw_os_error(), 0],
             Report::Restored => [7, 0, 0],
+            Report::Replaced => [8, 0, 0],
         }
     }
 
@@ -82,6 +85,7 @@ impl Report {
             5 => Report::Refused { syscall: errno(a), device: (b != 0).then(|| errno(b)) },
             6 => Report::Broken(errno(a)),
             7 => Report::Restored,
+            8 => Report::Replaced,
             _ => return None,
         })
     }
@@ -191,6 +195,11 @@ fn borrow(errand: &Errand<'_>) -> Result<Borrowed, Report> {
     request::seize(errand.tid, errand.options).map_err(Report::Unseizable)?;
     request::interrupt(errand.tid).map_err(Report::Broken)?;
     stopped_within(errand.tid, errand.patience)?;
+    // The instruction was found while the target ran; an `execve` since then has moved it, and a
+    // thread sent to where it was would fault there for ever.
+    if !inject::is_syscall_instruction(errand.tid, errand.instruction) {
+        return Err(Report::Replaced);
+    }
     Borrowed::new(errand.tid, errand.instruction).map_err(lost)
 }
 

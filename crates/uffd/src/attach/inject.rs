@@ -123,6 +123,16 @@ impl Borrowed {
     }
 }
 
+/// Whether the stopped thread's memory holds a system-call instruction at `address`.
+///
+/// Looks byte by byte: a word there might reach into a page that is not mapped.
+pub(super) fn is_syscall_instruction(tid: i32, address: u64) -> bool {
+    (address..).zip(GeneralRegs::SYSCALL_INSTRUCTION).all(|(at, expected)| {
+        let word = request::peek(tid, at & !7).map(u64::to_ne_bytes);
+        word.is_ok_and(|bytes| bytes[(at & 7) as usize] == *expected)
+    })
+}
+
 /// Brings the thread to a state that its general registers describe wholly, and returns them.
 #[cfg(not(target_arch = "aarch64"))]
 fn settle(tid: i32) -> Result<GeneralRegs, InjectError> {

@@ -43,6 +43,10 @@ use crate::{UnboundForeignUffd, UnboundUffd};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many threads are tried.
 const ATTEMPTS: usize = 3;
+/// How often, and how long apart, a process found in the middle of an `execve` is tried again: its
+/// new address space has no code for the first milliseconds, under emulation for many more.
+const REPLACED_TRIES: u32 = 100;
+const REPLACED_NAP: Duration = Duration::from_millis(20);
 
 /// What attaching to a process yields.
 #[derive(Debug)]
@@ -68,6 +72,19 @@ pub fn attach(pid: u32) -> Result<Attachment, AttachError> {
     if cfg!(not(any(target_arch = "x86_64", target_arch = "aarch64"))) {
         return Err(AttachError::Architecture);
     }
+    for _ in 1..REPLACED_TRIES {
+        match attach_once(pid) {
+            Err(AttachError::NoInstruction(_) | AttachError::Replaced(_)) => {
+                std::thread::sleep(REPLACED_NAP);
+            }
+            outcome => return outcome,
+        }
+    }
+    attach_once(pid)
+}
+
+/// Attaches unless the process is just replacing its program.
+fn attach_once(pid: u32) -> Result<Attachment, AttachError> {
     let candidate = Candidate::look(pid)?;
     let pidfd = open_pidfd(pid)?;
     // Opened before the userfaultfd: if the target replaces its program in between, this file
@@ -148,6 +165,7 @@ fn explain(
             AttachError::Seccomp(pid)
         }
         Report::Unseizable(Errno::PERM) => not_permitted(pid),
+        Report::Replaced => AttachError::Replaced(pid),
         Report::Unresponsive => AttachError::Unresponsive {
             pid,
             seconds: PATIENCE.as_secs(),
