@@ -32,6 +32,8 @@ const MOUNTS: &[(&str, &str, &str)] = &[
     ("devpts", "/dev/pts", ""),
     ("tmpfs", "/tmp", "mode=1777"),
     ("tmpfs", "/run", "mode=755"),
+    // Tests on regular files need a file system that is no shared memory in disguise.
+    ("ramfs", "/var/tmp", "mode=1777"),
 ];
 
 /// Run as the guest's first process or, with `--runner`, as the child that runs the plan.

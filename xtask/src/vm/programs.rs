@@ -13,7 +13,7 @@ use super::arch::Arch;
 use crate::command::{capture, cargo, workspace_root};
 
 /// Packages whose tests speak to the kernel and therefore run in a guest.
-const TESTED_PACKAGES: &[&str] = &["faultless-uffd"];
+const TESTED_PACKAGES: &[&str] = &["faultless-uffd", "faultless-sim"];
 
 /// An executable and the name it goes by in the guest.
 #[derive(Debug, PartialEq)]
