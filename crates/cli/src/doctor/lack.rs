@@ -10,6 +10,7 @@ use super::Diagnosis;
 use super::features::Feature;
 use super::host::Access;
 use super::rights::Seccomp;
+use super::tried::Tried;
 
 /// Something that is missing.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -35,13 +36,20 @@ impl Lack {
 
 /// Finds everything that is missing, what a snapshot needs first.
 pub(crate) fn find(seen: &Diagnosis) -> Vec<Lack> {
-    let mut lacks: Vec<Lack> =
-        [syscall(seen), device(seen), attach(seen), other_users(seen), page_scan(seen), kvm(seen)]
-            .into_iter()
-            .flatten()
-            .chain(features(seen))
-            .chain(memory(seen))
-            .collect();
+    let mut lacks: Vec<Lack> = [
+        syscall(seen),
+        device(seen),
+        attach(seen),
+        snapshot(seen),
+        other_users(seen),
+        page_scan(seen),
+        kvm(seen),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(features(seen))
+    .chain(memory(seen))
+    .collect();
     lacks.sort_by_key(|lack| !lack.needed);
     lacks
 }
@@ -66,8 +74,8 @@ fn syscall(seen: &Diagnosis) -> Option<Lack> {
                    Ubuntu and their relatives are";
         Lack::of("userfaultfd: this kernel is built without it", costs, get)
     } else {
-        let what = format!("userfaultfd(2): refused by a seccomp filter: {}", refusal.words());
-        Lack::of(what, costs, allow_by_seccomp(seen))
+        let what = format!("userfaultfd(2) under this seccomp filter: {}", refusal.words());
+        Lack::of(what, costs, escape_seccomp(seen))
     };
     Some(lack.needed_if(needed))
 }
@@ -85,24 +93,25 @@ fn allow_device(seen: &Diagnosis) -> String {
     format!("sudo setfacl -m u:{}:rw /dev/userfaultfd", seen.rights.uid)
 }
 
-/// Returns how the manager of this process is told to let the system call through.
-fn allow_by_seccomp(seen: &Diagnosis) -> &'static str {
+/// Returns how to get rid of the filter. Allowing one call in it is not enough: a process with any
+/// filter is only attached to where the kernel may suspend that filter, which takes root outside.
+fn escape_seccomp(seen: &Diagnosis) -> &'static str {
     match seen.host.container.as_deref() {
         Some("docker") => {
-            "docker run --security-opt seccomp=unconfined --cap-add SYS_PTRACE ..., or allow \
-             userfaultfd in your seccomp profile"
+            "docker run --security-opt seccomp=unconfined ..., or, outside of the container, \
+             sudo faultless with the id the process has there"
         }
         Some("podman") => {
-            "podman run --security-opt seccomp=unconfined --cap-add SYS_PTRACE ..., or allow \
-             userfaultfd in your seccomp profile"
+            "podman run --security-opt seccomp=unconfined ..., or, outside of the container, \
+             sudo faultless with the id the process has there"
         }
         Some("kubernetes") => {
-            "set securityContext.seccompProfile.type to Unconfined, or to Localhost with a \
-             profile that allows userfaultfd"
+            "set securityContext.seccompProfile.type to Unconfined, or, on the node, \
+             sudo faultless with the id the process has there"
         }
         _ => {
-            "allow userfaultfd where the filter is made: docker run --security-opt \
-             seccomp=unconfined ..., systemd SystemCallFilter=userfaultfd ptrace"
+            "sudo faultless, started where no filter is: outside of the container, or of the \
+             service that sets SystemCallFilter"
         }
     }
 }
@@ -130,22 +139,35 @@ fn device(seen: &Diagnosis) -> Option<Lack> {
 /// Attaching to a process of one's own, as a snapshot does.
 fn attach(seen: &Diagnosis) -> Option<Lack> {
     let tried = &seen.tools.attach;
-    // An errno means that everything worked but the call itself, and `syscall` tells of that.
-    if tried.works() || tried.errno().is_some() {
+    // An errno means that everything worked but the call itself. `syscall` tells of that, and of
+    // a filter that refuses it.
+    let told = tried.errno().is_some()
+        || (seen.rights.seccomp == Seccomp::Filter
+            && !seen.userfaultfd.syscall_user_mode_only.works());
+    if tried.works() || told {
         return None;
     }
     let get = match seen.rights.ptrace_scope {
         Some(1..) if !seen.rights.holds("CAP_SYS_PTRACE") => {
             "sudo sysctl -w kernel.yama.ptrace_scope=0"
         }
-        _ if seen.rights.seccomp == Seccomp::Filter => {
-            "run faultless outside of the seccomp filter as root, naming the process by its id \
-             there; or allow userfaultfd, ptrace, pidfd_open and pidfd_getfd in the filter"
-        }
+        _ if seen.rights.seccomp == Seccomp::Filter => escape_seccomp(seen),
         _ => "run faultless with sudo",
     };
     let what = format!("attaching to a process: {}", tried.words());
     Some(Lack::of(what, "snapshot", get).needed_if(true))
+}
+
+/// The snapshot itself, where nothing that is known to be needed is missing.
+fn snapshot(seen: &Diagnosis) -> Option<Lack> {
+    match &seen.tools.snapshot {
+        Tried::Fails { cause, .. } => {
+            let what = format!("a snapshot of a child: {cause}");
+            let get = "faultless snapshot of a process of your own, for the error in its context";
+            Some(Lack::of(what, "snapshot", get).needed_if(true))
+        }
+        Tried::Works | Tried::Untried { .. } => None,
+    }
 }
 
 /// Processes of other users.

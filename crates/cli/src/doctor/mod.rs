@@ -13,6 +13,7 @@ mod host;
 mod lack;
 mod memory;
 mod probe;
+mod rehearsal;
 mod report;
 mod rights;
 mod routes;

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::rights::Seccomp;
 use super::tried::Tried;
-use super::{routes, tools};
+use super::{rehearsal, routes, tools};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -27,6 +27,7 @@ pub(crate) enum Probe {
     ProcessVmReadv,
     PagemapScan,
     Attach,
+    Snapshot,
 }
 
 /// Make a single try and print the answer, for doctor itself.
@@ -66,6 +67,7 @@ impl Probe {
             Probe::PidfdGetfd => tools::pidfd_getfd_self(),
             Probe::ProcessVmReadv => tools::process_vm_readv_self(),
             Probe::PagemapScan => tools::pagemap_scan_self(),
+            Probe::Snapshot => rehearsal::snapshot_of_child(),
             Probe::Attach => tools::attach_to_child(),
         }
     }

@@ -98,6 +98,7 @@ fn userfaultfd(seen: &Diagnosis) -> String {
         ("userfaultfd(2)", &routes.syscall),
         ("userfaultfd(2), user-mode faults only", &routes.syscall_user_mode_only),
         ("attach to a process", &tools.attach),
+        ("snapshot of a child", &tools.snapshot),
         ("pidfd_open", &tools.pidfd_open),
         ("pidfd_getfd", &tools.pidfd_getfd),
         ("process_vm_readv", &tools.process_vm_readv),

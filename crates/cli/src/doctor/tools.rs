@@ -19,6 +19,8 @@ use super::tried::Tried;
 pub(crate) struct Tools {
     /// Opening a userfaultfd on another process.
     pub(crate) attach: Tried,
+    /// A whole snapshot of a child.
+    pub(crate) snapshot: Tried,
     pub(crate) pidfd_open: Tried,
     pub(crate) pidfd_getfd: Tried,
     pub(crate) process_vm_readv: Tried,
@@ -27,8 +29,13 @@ pub(crate) struct Tools {
 
 /// Tries everything.
 pub(super) fn try_all(seccomp: Seccomp) -> Tools {
+    let attach = Probe::Attach.attempt(seccomp);
     Tools {
-        attach: Probe::Attach.attempt(seccomp),
+        snapshot: match attach.works() {
+            true => Probe::Snapshot.attempt(seccomp),
+            false => Tried::untried("needs attaching"),
+        },
+        attach,
         pidfd_open: Probe::PidfdOpen.attempt(seccomp),
         pidfd_getfd: Probe::PidfdGetfd.attempt(seccomp),
         process_vm_readv: Probe::ProcessVmReadv.attempt(seccomp),

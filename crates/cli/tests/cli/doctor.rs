@@ -144,7 +144,7 @@ fn a_filter_that_refuses_userfaultfd_is_named() {
     assert_eq!(run.code, Some(1), "{report:#}");
     assert_eq!(report["rights"]["seccomp"], "filter");
     assert_eq!(report["userfaultfd"]["syscall_user_mode_only"]["errno"], "EPERM");
-    let missing = lack(&report, "userfaultfd(2): refused by a seccomp filter");
+    let missing = lack(&report, "userfaultfd(2) under this seccomp filter");
     assert_eq!(missing["needed"], true);
     assert!(says(&missing["get"], "seccomp"), "{missing}");
 }

@@ -8,7 +8,6 @@ use crate::doctor::host::{Host, HugePages, Pool};
 use crate::doctor::rights::{Capability, Rights};
 use crate::doctor::routes::Routes;
 use crate::doctor::tools::Tools;
-use crate::doctor::tried::Tried;
 
 /// A host that lacks nothing, seen by root.
 fn healthy() -> Diagnosis {
@@ -52,6 +51,7 @@ fn healthy() -> Diagnosis {
         memory: Vec::new(),
         tools: Tools {
             attach: Tried::Works,
+            snapshot: Tried::Works,
             pidfd_open: Tried::Works,
             pidfd_getfd: Tried::Works,
             process_vm_readv: Tried::Works,
@@ -146,7 +146,7 @@ fn every_container_is_told_in_its_own_words_how_to_open_its_filter() {
         ("docker", "docker run --security-opt"),
         ("podman", "podman run --security-opt"),
         ("kubernetes", "seccompProfile"),
-        ("lxd", "SystemCallFilter=userfaultfd"),
+        ("lxd", "sudo faultless, started where no filter is"),
     ] {
         let mut seen = unprivileged();
         seen.host.container = Some(container.into());
@@ -170,4 +170,13 @@ fn each_lack_has_a_cost_and_a_way_out() {
     for lack in lacks {
         assert!(!lack.what.is_empty() && !lack.costs.is_empty() && !lack.get.is_empty());
     }
+}
+
+#[test]
+fn a_snapshot_that_fails_for_no_known_reason_is_still_a_no() {
+    let mut seen = healthy();
+    seen.tools.snapshot = Tried::Fails { errno: None, cause: "cannot write-protect".into() };
+    let lacks = needed(&seen);
+    assert_eq!(lacks.len(), 1, "{lacks:?}");
+    assert!(lacks[0].what.contains("cannot write-protect"));
 }
