@@ -28,7 +28,8 @@ impl<'a> Census<'a> {
     }
 
     /// Returns the pages of `range` that hold something, in memory or swapped out; pages that
-    /// are zero for certain are left out.
+    /// are zero for certain are left out. Categories tell huge pages and unprotected ones
+    /// (`WRITTEN`).
     pub(super) fn present(&self, range: VaRange) -> io::Result<Vec<ScanRegion>> {
         if !self.has_scan {
             return self.words(range, |entry| entry.is_present() || entry.is_swapped());
@@ -37,7 +38,7 @@ impl<'a> Census<'a> {
             .anyof(Category::PRESENT | Category::SWAPPED)
             .inverted(Category::PFNZERO)
             .required(Category::PFNZERO)
-            .return_mask(Category::HUGE);
+            .return_mask(Category::HUGE | Category::WRITTEN);
         self.scan(found, range)
     }
 
@@ -107,11 +108,14 @@ impl<'a> Census<'a> {
                 if !matches(entry) {
                     continue;
                 }
-                match found.last_mut().filter(|last| last.range.end() == at.start()) {
+                let written = !entry.is_uffd_wp();
+                let categories = if written { Category::WRITTEN } else { Category::empty() };
+                let joins = |last: &&mut ScanRegion| {
+                    last.range.end() == at.start() && last.categories == categories
+                };
+                match found.last_mut().filter(joins) {
                     Some(last) => last.range = VaRange::new(last.range.start(), at.end()),
-                    None => {
-                        found.push(ScanRegion { range: at, categories: Category::empty() });
-                    }
+                    None => found.push(ScanRegion { range: at, categories }),
                 }
             }
         }

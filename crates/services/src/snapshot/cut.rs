@@ -1,39 +1,25 @@
 //! The pause: everything that must happen while all threads stand still.
 //!
 //! Order: read the memory map, register, find what is there, protect it, copy what cannot be
-//! protected, read registers. Nothing here depends on how much memory there is but the two walks
-//! over the page tables, and the copy of private file pages the program has written to.
+//! protected, read registers.
+//!
+//! Protecting is the dear part of it: every page table entry is written. Most of it is therefore
+//! done beforehand, while the process runs ([`arm`]); what it writes to meanwhile is let go at
+//! once (`watch`) and protected again here. Looking for such pages costs a fifth as much.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
-use faultless_image::core::{Dumped, Layout, Machine, SegmentSpec, ThreadNotes, WriteError};
+use faultless_image::core::{Layout, Machine, SegmentSpec, ThreadNotes, WriteError};
 use faultless_pages::{Bytes, PageSize, RangeSet, Va, VaRange};
-use faultless_uffd::{Category, ForeignUffd, Modes, OpError, Pagemap, Situation, WpMode};
-use rustix::io::Errno;
+use faultless_uffd::Category;
 
-use super::census::Census;
+use super::areas::{Area, Keep, Tools, protect, protect_range, scan_failed, survey};
 use super::error::SnapshotError;
 use super::freeze::Threads;
 use super::pages::Run;
-use super::policy::DumpFilter;
 use super::report::Pause;
-use super::vma::{FlagTable, Maps, Vma, VmaFlags};
-
-/// What is needed for a cut, opened beforehand.
-pub(super) struct Tools<'a> {
-    pub(super) pid: u32,
-    pub(super) uffd: &'a ForeignUffd,
-    pub(super) memory: &'a File,
-    pub(super) pagemap: &'a Pagemap,
-    pub(super) census: Census<'a>,
-    pub(super) maps: Maps,
-    pub(super) flags: FlagTable,
-    pub(super) filter: DumpFilter,
-    /// Whether shared and hugetlb memory can be protected (Linux 5.19).
-    pub(super) shared_protectable: bool,
-}
+use super::vma::Vma;
 
 /// What the process was at one instant.
 pub(super) struct Cut {
@@ -62,29 +48,6 @@ pub(super) struct Cut {
     pub(super) pause: Pause,
 }
 
-/// How the content of a mapping is kept until it is saved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keep {
-    /// It does not go into the core.
-    Nothing,
-    /// Its pages are write-protected.
-    Protect,
-    /// It cannot be protected: what the program wrote is copied at once, the rest is the file's.
-    CopyDirty,
-    /// It cannot be protected and has no file to fall back on: all of it is copied at once.
-    CopyAll,
-    /// It is a file's memory that everybody may write: it is read as it is.
-    AsItIs,
-}
-
-/// A mapping and what is done about it.
-struct Area {
-    vma: Vma,
-    flags: VmaFlags,
-    dumped: Dumped,
-    keep: Keep,
-}
-
 /// Measures the parts of the pause.
 struct Lap(Instant);
 
@@ -98,24 +61,30 @@ impl Lap {
     }
 }
 
+/// Protects the private memory of the running process, to shorten the pause.
+///
+/// What changes while this runs is none of its business: the cut looks again.
+pub(super) fn arm(tools: &mut Tools<'_>) -> Result<(), SnapshotError> {
+    let areas = survey(tools)?;
+    match protect(tools, &areas, Area::is_private_anonymous) {
+        Err(error @ SnapshotError::Ended { .. }) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 impl Cut {
     /// Makes the cut; all threads of the process stand still before and after.
     pub(super) fn make(tools: &mut Tools<'_>, threads: &Threads) -> Result<Cut, SnapshotError> {
         let mut lap = Lap(Instant::now());
         let mut pause = Pause::default();
         let mut warnings = Vec::new();
-        let vmas = tools
-            .maps
-            .read()
-            .map_err(|error| SnapshotError::read(tools.pid, "the memory map", error))?;
-        let mut areas = areas(tools, vmas)?;
-        register(tools, &mut areas)?;
+        let areas = survey(tools)?;
         pause.map = lap.take();
-        let mut runs = Vec::new();
-        let mut unseen = false;
+        let mut found = Found::default();
         for area in areas.iter().filter(|area| area.keep == Keep::Protect) {
-            unseen |= !find(tools, area, &mut runs)?;
+            find(tools, area, &mut found)?;
         }
+        let Found { runs, exposed, unseen } = found;
         if unseen {
             warnings.push(
                 "shared memory the process itself has not touched is missing: reading it needs \
@@ -124,7 +93,10 @@ impl Cut {
             );
         }
         pause.scan = lap.take();
-        protect(tools, &areas)?;
+        // Armed beforehand but for what was written to or came since.
+        exposed.iter().try_for_each(|&range| protect_range(tools, range))?;
+        // Shared memory can get pages from others at any time, and its holes are armed, too.
+        protect(tools, &areas, |area| !area.is_private_anonymous())?;
         pause.protect = lap.take();
         let mut copied = Vec::new();
         let mut clean = Vec::new();
@@ -172,168 +144,63 @@ fn pools(areas: &[Area]) -> Vec<Run> {
         .collect()
 }
 
-/// Decides about every mapping.
-fn areas(tools: &Tools<'_>, vmas: Vec<Vma>) -> Result<Vec<Area>, SnapshotError> {
-    let mut areas = Vec::with_capacity(vmas.len());
-    // The vsyscall page lies outside of any address space.
-    for vma in vmas.into_iter().filter(|vma| vma.name.as_os_str() != "[vsyscall]") {
-        // A mapping made since the flags were read is an ordinary one, or it would be missed.
-        let ordinary = VmaFlags { dont_dump: false, io: false, huge: None };
-        let flags = tools.flags.of(vma.range).unwrap_or(ordinary);
-        let private_file = !vma.shared && !vma.is_anonymous() && !vma.is_kernel_made();
-        let dirty = private_file
-            && !flags.io
-            && !tools.census.written(vma.range).map_err(|e| scan_failed(tools.pid, e))?.is_empty();
-        let mut dumped = tools.filter.decide(&vma, flags, dirty);
-        let reserved = !vma.access.read && !vma.access.write && !vma.access.execute;
-        if dumped == Dumped::All && vma.is_anonymous() && reserved {
-            let found = tools.census.present(vma.range).map_err(|e| scan_failed(tools.pid, e))?;
-            // Address space that was only reserved: a core full of its zeros helps nobody.
-            if found.is_empty() {
-                dumped = Dumped::None;
-            }
-        }
-        let keep = keep(&vma, flags, dumped);
-        areas.push(Area { vma, flags, dumped, keep });
-    }
-    Ok(areas)
+/// What a look at the page tables finds.
+#[derive(Default)]
+struct Found {
+    /// Pages that hold something.
+    runs: Vec<Run>,
+    /// Private pages that are not protected, with what little lies between them.
+    exposed: Vec<VaRange>,
+    /// Whether some shared memory could not be looked at.
+    unseen: bool,
 }
 
-/// Decides how the content of a mapping is kept; registering may show that it cannot be protected.
-fn keep(vma: &Vma, flags: VmaFlags, dumped: Dumped) -> Keep {
-    let regular_file = !vma.is_anonymous() && !vma.is_unlinked() && flags.huge.is_none();
-    match dumped {
-        Dumped::None => Keep::Nothing,
-        _ if vma.is_kernel_made() => Keep::CopyAll,
-        // Files that still have a name are hardly ever shared memory; trying each library would
-        // cost more than it gives.
-        _ if regular_file && !vma.shared => Keep::CopyDirty,
-        _ => Keep::Protect,
-    }
-}
+/// Protecting so much more than needed costs less than a call of its own.
+const NEAR: Bytes = Bytes::kib(128);
 
-/// Says what is done about a mapping that turned out not to be protectable.
-fn fallback(area: &Area) -> Keep {
-    match (area.vma.shared, area.vma.is_anonymous()) {
-        (true, _) => Keep::AsItIs,
-        (false, true) => Keep::CopyAll,
-        (false, false) => Keep::CopyDirty,
-    }
-}
-
-/// Registers everything that is to be protected, neighbours in one call.
-fn register(tools: &Tools<'_>, areas: &mut [Area]) -> Result<(), SnapshotError> {
-    for area in areas.iter_mut() {
-        let needs_more = area.vma.shared || !area.vma.is_anonymous();
-        if area.keep == Keep::Protect && needs_more && !tools.shared_protectable {
-            area.keep = fallback(area);
+impl Found {
+    /// Adds pages, joined to those just before them.
+    fn add(&mut self, area: &Area, range: VaRange, grain: PageSize) {
+        let last = self.runs.last_mut().filter(|last| {
+            last.grain == grain
+                && last.range.end() == range.start()
+                && area.vma.range.contains(last.range.start())
+        });
+        match last {
+            Some(last) => last.range = VaRange::new(last.range.start(), range.end()),
+            None => self.runs.push(Run { range, grain }),
         }
     }
-    let mut first = 0;
-    while first < areas.len() {
-        let span = span_at(areas, first);
-        if span == 0 {
-            first += 1;
-            continue;
-        }
-        let members = &mut areas[first..first + span];
-        if let Err(error) = register_span(tools, members) {
-            if error.errno != Errno::INVAL {
-                return Err(refused(tools.pid, error));
-            }
-            for area in members {
-                register_alone(tools, area)?;
-            }
-        }
-        first += span;
-    }
-    Ok(())
-}
 
-/// Counts the areas from `first` on that touch each other and are all to be protected.
-fn span_at(areas: &[Area], first: usize) -> usize {
-    let mut end = None;
-    areas[first..]
-        .iter()
-        .take_while(|area| {
-            let touches = end.is_none_or(|end| end == area.vma.range.start());
-            end = Some(area.vma.range.end());
-            touches && area.keep == Keep::Protect
-        })
-        .count()
-}
-
-/// Registers neighbours in one call.
-fn register_span(tools: &Tools<'_>, members: &[Area]) -> Result<(), OpError> {
-    let last = members.last().expect("a span is not empty");
-    let whole = VaRange::new(members[0].vma.range.start(), last.vma.range.end());
-    tools.uffd.register_range(whole, Modes::WP).map(drop)
-}
-
-/// Registers one mapping, or finds that it cannot be.
-fn register_alone(tools: &Tools<'_>, area: &mut Area) -> Result<(), SnapshotError> {
-    match tools.uffd.register_range(area.vma.range, Modes::WP) {
-        Ok(_) => Ok(()),
-        // EPERM: a shared mapping of a file this process may only read; nobody writes through it.
-        Err(error) if matches!(error.errno, Errno::INVAL | Errno::PERM) => {
-            area.keep = fallback(area);
-            Ok(())
+    /// Adds unprotected pages, joined to those shortly before them in the same mapping.
+    fn expose(&mut self, area: &Area, range: VaRange) {
+        let last = self.exposed.last_mut().filter(|last| {
+            area.vma.range.contains(last.start()) && range.start().since(last.end()) <= NEAR
+        });
+        match last {
+            Some(last) => *last = VaRange::new(last.start(), range.end()),
+            None => self.exposed.push(range),
         }
-        Err(error) => Err(refused(tools.pid, error)),
     }
 }
 
-/// Explains a refused registration or protection.
-fn refused(pid: u32, error: OpError) -> SnapshotError {
-    match error.errno {
-        Errno::BUSY => SnapshotError::Owned { pid, range: error.range },
-        Errno::SRCH => SnapshotError::Ended { saved: None },
-        _ => SnapshotError::Operation(error),
-    }
-}
-
-/// Finds the pages of an area that hold something; `false` if some may be out of sight.
-fn find(tools: &Tools<'_>, area: &Area, runs: &mut Vec<Run>) -> Result<bool, SnapshotError> {
+/// Finds the pages of an area that hold something.
+fn find(tools: &Tools<'_>, area: &Area, found: &mut Found) -> Result<(), SnapshotError> {
     let page = tools.pagemap.page_size();
     let regions = tools.census.present(area.vma.range).map_err(|e| scan_failed(tools.pid, e))?;
-    let huge = |categories: Category| {
-        categories.contains(Category::HUGE) && area.vma.is_anonymous() && !area.vma.shared
-    };
-    if let Some(grain) = area.flags.huge {
-        runs.extend(regions.iter().map(|region| Run { range: region.range, grain }));
-        return Ok(true);
+    if area.vma.shared && area.flags.huge.is_none() {
+        // Shared memory may hold pages that this process has never looked at.
+        let mut held: RangeSet = regions.iter().map(|region| region.range).collect();
+        found.unseen |= !tools.census.object(tools.pid, &area.vma, &mut held);
+        held.iter().for_each(|range| found.add(area, range, page));
+        return Ok(());
     }
-    if !area.vma.shared {
-        runs.extend(regions.iter().map(|region| Run {
-            range: region.range,
-            grain: if huge(region.categories) { PageSize::MIB2 } else { page },
-        }));
-        return Ok(true);
-    }
-    // Shared memory may hold pages that this process has never looked at.
-    let mut held: RangeSet = regions.iter().map(|region| region.range).collect();
-    let seen = tools.census.object(tools.pid, &area.vma, &mut held);
-    runs.extend(held.iter().map(|range| Run { range, grain: page }));
-    Ok(seen)
-}
-
-/// Write-protects everything registered, neighbours in one call.
-fn protect(tools: &Tools<'_>, areas: &[Area]) -> Result<(), SnapshotError> {
-    let mut first = 0;
-    while first < areas.len() {
-        let span = span_at(areas, first).max(1);
-        let members = &areas[first..first + span];
-        first += span;
-        if members[0].keep != Keep::Protect {
-            continue;
-        }
-        let range = VaRange::new(members[0].vma.range.start(), members[span - 1].vma.range.end());
-        match tools.uffd.write_protect(range, WpMode::Protect).stopped {
-            None => {}
-            Some(Situation::Gone) => return Err(SnapshotError::Ended { saved: None }),
-            Some(situation) => {
-                return Err(SnapshotError::Protect { range, why: situation.to_string() });
-            }
+    for region in regions {
+        let huge = region.categories.contains(Category::HUGE) && area.vma.is_anonymous();
+        let grain = area.flags.huge.unwrap_or(if huge { PageSize::MIB2 } else { page });
+        found.add(area, region.range, grain);
+        if area.is_private_anonymous() && region.categories.contains(Category::WRITTEN) {
+            found.expose(area, region.range);
         }
     }
     Ok(())
@@ -382,11 +249,6 @@ fn layout(page: PageSize, areas: &[Area]) -> Result<Layout, SnapshotError> {
     });
     let layout = Layout::new(machine, page, segments.collect()).map_err(WriteError::from)?;
     Ok(layout)
-}
-
-/// Explains a failed walk over the page tables.
-fn scan_failed(pid: u32, error: std::io::Error) -> SnapshotError {
-    SnapshotError::read(pid, "the page tables", error)
 }
 
 /// Returns the length of what was copied.

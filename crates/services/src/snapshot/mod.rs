@@ -8,7 +8,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `freeze` | stopping threads and reading their registers |
-//! | `cut` | everything that happens during the pause |
+//! | `areas`, `cut` | what is done about each mapping; everything that happens during the pause |
+//! | `watch` | letting writers go before the pause, while memory is being protected |
 //! | `vma`, `policy`, `census` | what is mapped, what of it is dumped, which pages hold something |
 //! | `saver`, `pages`, `live` | which page is saved when: the core, free of effects |
 //! | `remote`, `buffer`, `disk` | the world the core works on: the target, memory, the file |
@@ -26,6 +27,7 @@
 //! - A file under its final name is whole.
 //! - If this process dies, the target runs on: the kernel takes the protections back.
 
+mod areas;
 mod buffer;
 mod census;
 mod cut;
@@ -43,6 +45,7 @@ mod report;
 mod saver;
 mod session;
 mod vma;
+mod watch;
 mod xsave;
 
 pub use error::{Class, SnapshotError};

@@ -158,7 +158,7 @@ pub(super) const BACKGROUND: PageSize = match PageSize::new(Bytes::kib(512)) {
     None => panic!("a page size"),
 };
 /// A fault takes its pending neighbours along: the next write of most programs is nearby.
-const REACH: PageSize = match PageSize::new(Bytes::kib(64)) {
+pub(super) const REACH: PageSize = match PageSize::new(Bytes::kib(64)) {
     Some(size) => size,
     None => panic!("a page size"),
 };
@@ -194,13 +194,20 @@ pub(super) struct Saver {
 
 impl Saver {
     /// Starts with the pages of the cut where they lay.
-    pub(super) fn new(pages: Pages, live: LiveMap, pools: Vec<Run>) -> Saver {
+    ///
+    /// `waiting` are writers that were heard of before the cut.
+    pub(super) fn new(
+        pages: Pages,
+        live: LiveMap,
+        pools: Vec<Run>,
+        waiting: VecDeque<Va>,
+    ) -> Saver {
         Saver {
             pages,
             live,
             pools,
             cursor: Va(0),
-            faults: VecDeque::new(),
+            faults: waiting.into_iter().map(|address| (address, 0)).collect(),
             holds: VecDeque::new(),
             inbox: Vec::new(),
             moves: Vec::new(),

@@ -12,7 +12,7 @@ use faultless_image::core::{
     CompressedWriter, Compression, CutRecord, Layout, Notes, OnExisting, PendingFile, ProcessNotes,
     RawWriter,
 };
-use faultless_pages::Bytes;
+use faultless_pages::{Bytes, Va};
 use faultless_uffd::attach::{attach, other_holder};
 use faultless_uffd::ptrace::TraceOptions;
 use faultless_uffd::{Features, ForeignUffd, Pagemap, Wanted};
@@ -20,9 +20,10 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::Pid;
 
+use super::areas::Tools;
 use super::buffer::{BLOCK, Pool};
 use super::census::Census;
-use super::cut::{Cut, Tools, copied_len};
+use super::cut::{Cut, arm, copied_len};
 use super::disk::{Disk, Output, Stream};
 use super::error::SnapshotError;
 use super::facts;
@@ -36,6 +37,7 @@ use super::remote::Remote;
 use super::report::{Latency, Observer, Options, Phase, Report};
 use super::saver::{BACKGROUND, Saver};
 use super::vma::{FlagTable, Maps};
+use super::watch::{Gate, watch};
 use super::xsave;
 
 /// Takes a snapshot of process `pid`.
@@ -85,19 +87,23 @@ fn cut_and_save(
     let (over, spoiled) = (AtomicBool::new(false), AtomicBool::new(false));
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(|errno| own("making an eventfd", errno.into()))?;
+    let gate = Gate::default();
     let ways = Ways { holds, bell: &bell, settled: tickets, over: &over };
     let spoiled = &spoiled;
+    let signs = (&gate, spoiled);
     thread::scope(|scope| {
         // The sender moves into the thread: a cut that cannot be made ends the wait for it.
         let tracer = thread::Builder::new()
             .name("snapshot-trace".into())
-            .spawn_scoped(scope, move || trace(target, options.exact, &cuts, ways, spoiled))
+            .spawn_scoped(scope, move || trace(target, options.exact, &cuts, ways, signs))
             .map_err(|error| own("starting a thread", error))?;
         // Whatever happens to the saving, the tracing must end with it.
-        let saved = cut.recv().ok().map(|cut| {
-            let mut job = Job::start(options, pending, cut)?;
+        let mut remote = Remote::new(&target.uffd, &target.memory, &target.pagemap);
+        let (cut, waiting) = watch(&mut remote, &gate, &cut);
+        let saved = cut.map(|cut| {
+            let mut job = Job::start(options, pending, cut, waiting)?;
             let stop = Stop { cancel, spoiled };
-            let saved = job.save(target, (&requests, &settled, &bell), observer, stop)?;
+            let saved = job.save(target, remote, (&requests, &settled, &bell), observer, stop)?;
             Ok((job, saved))
         });
         over.store(true, Ordering::Release);
@@ -164,7 +170,7 @@ fn trace(
     exact: bool,
     cuts: &Sender<Cut>,
     ways: Ways<'_, &OwnedFd>,
-    spoiled: &AtomicBool,
+    (gate, spoiled): (&Gate, &AtomicBool),
 ) -> Result<Traced, SnapshotError> {
     let mut tools = target.tools()?;
     let options = if exact {
@@ -175,8 +181,10 @@ fn trace(
     // The pause should not wait for its turn on a busy machine; without the right it does.
     let _ = rustix::process::setpriority_process(None, -20);
     let mut threads = Threads::seize(target.pid, options)?;
+    arm(&mut tools)?;
     let begin = Instant::now();
     threads.stop()?;
+    gate.close();
     let stop = nanoseconds(begin);
     let mut cut = Cut::make(&mut tools, &threads)?;
     cut.pause.stop = stop;
@@ -210,11 +218,18 @@ struct Job {
     disk: Disk,
     early: Bytes,
     taken_at: u64,
+    /// Writers heard of before the cut.
+    waiting: VecDeque<Va>,
 }
 
 impl Job {
     /// Opens the file and starts writing what was copied during the pause.
-    fn start(options: &Options, pending: PendingFile, mut cut: Cut) -> Result<Job, SnapshotError> {
+    fn start(
+        options: &Options,
+        pending: PendingFile,
+        mut cut: Cut,
+        waiting: VecDeque<Va>,
+    ) -> Result<Job, SnapshotError> {
         let taken_at = unix_ns();
         let largest = cut.runs.iter().map(|run| run.grain.bytes()).max().unwrap_or(BLOCK);
         let pool = Pool::new(options.buffer, largest.max(BACKGROUND.bytes()))
@@ -226,13 +241,14 @@ impl Job {
         for (at, data) in cut.copied.drain(..) {
             disk.put_copied(at, data);
         }
-        Ok(Job { cut, pool, disk, early, taken_at })
+        Ok(Job { cut, pool, disk, early, taken_at, waiting })
     }
 
     /// Saves all pages of the cut.
     fn save(
         &mut self,
         target: &Opened,
+        remote: Remote<'_>,
         (holds, settled, bell): (&Receiver<Hold>, &Sender<u64>, &OwnedFd),
         observer: &dyn Observer,
         stop: Stop<'_>,
@@ -244,9 +260,14 @@ impl Job {
         let as_is = self.cut.unprotected.iter().map(|&range| Late::AsItIs(range));
         Pump {
             pid: target.pid,
-            remote: Remote::new(&target.uffd, &target.memory, &target.pagemap),
+            remote,
             census: Census::new(&target.pagemap),
-            saver: Saver::new(pages, live, std::mem::take(&mut self.cut.pools)),
+            saver: Saver::new(
+                pages,
+                live,
+                std::mem::take(&mut self.cut.pools),
+                std::mem::take(&mut self.waiting),
+            ),
             disk: &self.disk,
             pool: &self.pool,
             late: clean.chain(as_is).collect::<VecDeque<_>>(),

@@ -416,7 +416,7 @@ fn violations(seed: u64, missing: Missing) -> Vec<String> {
     let mut core = Core { rng: Rng(!seed), saved: BTreeMap::new(), twice: false };
     let runs = vec![Run { range: range(CUT.start, CUT.end), grain: PageSize::KIB4 }];
     let live = LiveMap::new([range(CUT.start, CUT.end)]);
-    let mut saver = Saver::new(Pages::new(PageSize::KIB4, runs), live, Vec::new());
+    let mut saver = Saver::new(Pages::new(PageSize::KIB4, runs), live, Vec::new(), VecDeque::new());
     let mut done = Done::default();
     let mut wrong = Vec::new();
     for turn in 0.. {
