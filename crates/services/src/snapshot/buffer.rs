@@ -44,6 +44,11 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
+    /// Returns how much of them is used.
+    pub(super) fn len(&self) -> Bytes {
+        self.len
+    }
+
     /// Forgets what lies behind `len`.
     pub(super) fn shorten(&mut self, len: Bytes) {
         self.len = self.len.min(len);

@@ -85,6 +85,14 @@ impl Output {
         }
     }
 
+    /// Sets the disk to work on what was written; a stream is written out as it is compressed.
+    fn begin_writeback(&self) {
+        match self {
+            Output::Raw(writer) => writer.begin_writeback(),
+            Output::Stream(_) => {}
+        }
+    }
+
     /// Writes notes and headers and gives the file its name.
     fn finish(self, notes: &Notes, cut: &CutRecord) -> Result<Written, WriteError> {
         match self {
@@ -104,12 +112,24 @@ struct Job {
     ahead: bool,
 }
 
+/// The disk is set to work whenever so much has come together.
+const WRITEBACK: Bytes = Bytes::mib(16);
+
 /// What a job carries.
 enum Data {
     /// Blocks of the pool.
     Pooled(Blocks),
     /// What was copied during the pause.
     Own(Vec<u8>),
+}
+
+impl Data {
+    fn len(&self) -> Bytes {
+        match self {
+            Data::Pooled(blocks) => blocks.len(),
+            Data::Own(data) => Bytes::from(data.len()),
+        }
+    }
 }
 
 /// The writing thread, from outside.
@@ -184,10 +204,16 @@ fn run(
     failed: &AtomicBool,
 ) -> Result<Output, WriteError> {
     let mut outcome = Ok(());
+    let mut unwritten = Bytes::ZERO;
     for job in inbox {
         if outcome.is_ok() {
             outcome = write(&mut output, &job);
             failed.store(outcome.is_err(), Ordering::Relaxed);
+            unwritten.0 += job.data.len().0;
+        }
+        if unwritten >= WRITEBACK {
+            output.begin_writeback();
+            unwritten = Bytes::ZERO;
         }
         if let Data::Pooled(blocks) = job.data {
             pool.give_back(blocks);

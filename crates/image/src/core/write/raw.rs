@@ -64,6 +64,15 @@ impl RawWriter {
         self.ledger.save(address, run, |offset, bytes| self.write_at(offset, bytes))
     }
 
+    /// Makes the kernel begin to write out what was saved so far, without waiting for it.
+    ///
+    /// Otherwise the disk idles until [`finish`](RawWriter::finish) syncs. What is already on the
+    /// disk leaves the page cache, where a core would only push out what others need.
+    pub fn begin_writeback(&self) {
+        // Advice: where the file system takes none, the sync at the end does it all.
+        let _ = rustix::fs::fadvise(self.pending.file(), 0, None, rustix::fs::Advice::DontNeed);
+    }
+
     /// Writes notes and headers, brings all to the disk and gives the file its name.
     ///
     /// # Errors
