@@ -58,13 +58,15 @@ fn pages(report: &Report) -> String {
 
 fn writers(report: &Report) -> String {
     let waited = &report.fault_latency_ns;
-    format!(
-        "{} writes waited for their page: half of them at most {}, 99 % at most {}, all at most {}",
-        report.faults,
-        duration(waited.p50),
-        duration(waited.p99),
-        duration(waited.max)
-    )
+    let longest = duration(waited.max);
+    match report.faults {
+        1 => format!("1 write waited for its page, up to {longest}"),
+        faults => format!(
+            "{faults} writes waited for their page: half up to {}, 99 % up to {}, all up to {longest}",
+            duration(waited.p50),
+            duration(waited.p99),
+        ),
+    }
 }
 
 fn buffer(report: &Report) -> String {
