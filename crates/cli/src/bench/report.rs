@@ -8,6 +8,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::units;
+
 use super::grid::Grid;
 use super::host::Host;
 
@@ -59,15 +61,15 @@ pub(crate) fn significant(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// Prints a time given in nanoseconds in the unit that suits it: `850 ns`, `12.3 ms`.
+/// Prints a time given in nanoseconds as statistics know it.
 pub(crate) fn time(ns: f64) -> String {
-    let (value, unit) = match ns {
-        ns if ns < 1e3 => (ns, "ns"),
-        ns if ns < 1e6 => (ns / 1e3, "us"),
-        ns if ns < 1e9 => (ns / 1e6, "ms"),
-        ns => (ns / 1e9, "s"),
-    };
-    format!("{} {unit}", significant(value))
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a time is not negative, and a cast of a float ends at the bounds"
+    )]
+    let whole = ns.round() as u64;
+    units::duration(whole)
 }
 
 #[cfg(test)]
@@ -102,10 +104,8 @@ mod tests {
     }
 
     #[test]
-    fn times_take_the_unit_that_suits_them() {
-        assert_eq!(time(85.0), "85.0 ns");
-        assert_eq!(time(12_345_678.0), "12.3 ms");
-        assert_eq!(time(2_500_000_000.0), "2.50 s");
+    fn figures_keep_three_digits() {
+        assert_eq!(time(12_345_678.4), "12.3 ms");
         assert_eq!(significant(1234.4), "1234");
         assert_eq!(significant(0.071_23), "0.0712");
         assert_eq!(significant(0.0), "0");

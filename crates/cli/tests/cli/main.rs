@@ -2,6 +2,7 @@
 //!
 //! A test that cannot run here prints `skipped:` and why.
 
+mod bench;
 mod doctor;
 mod inspect;
 mod snapshot;
