@@ -41,6 +41,17 @@ fn a_running_process_is_saved_and_runs_on() {
 }
 
 #[test]
+fn a_shell_has_itself_saved() {
+    let folder = Folder::new("shell");
+    // What follows the snapshot keeps the shell from replacing itself by it.
+    let script = r#""$1" snapshot $$ -o "$2"; exit $?"#;
+    let file = folder.file("core");
+    let run = Run::of(Command::new("sh").args(["-c", script, "sh", program(), &file]));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(folder.names(), ["core"]);
+}
+
+#[test]
 fn the_text_report_ends_the_run_with_one_line_of_totals() {
     let target = need_some!(Target::start(&["busy", "4"]));
     let folder = Folder::new("text");

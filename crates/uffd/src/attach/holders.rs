@@ -6,14 +6,16 @@
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-/// Returns a child of `pid` that holds the same userfaultfd, if there is one.
+/// Returns a child of `pid` that holds the same userfaultfd, if there is one besides this process,
+/// which is itself a child when a shell has itself looked at (`faultless snapshot $$`).
 ///
 /// Only children can have inherited it. A fork that is under way while this looks shows up at the
 /// next look: ask again once all threads have stood still.
 #[must_use]
 pub fn other_holder(pid: u32, uffd: &impl AsFd) -> Option<u32> {
     let own = uffd.as_fd().as_raw_fd();
-    children(pid).into_iter().find(|&child| {
+    let mut others = children(pid).into_iter().filter(|&child| child != std::process::id());
+    others.find(|&child| {
         let Ok(descriptors) = fs::read_dir(format!("/proc/{child}/fd")) else { return false };
         descriptors.flatten().any(|descriptor| {
             let is_uffd = fs::read_link(descriptor.path())
