@@ -432,6 +432,57 @@ cases! {
         markers_are_no_holes,
         markers_at_the_destination_exist,
     }
+    thp {
+        missing_faults_are_for_base_pages,
+        filling_over_a_huge_page_exists,
+        moving_onto_a_huge_page_exists,
+        huge_page_moves_whole,
+        part_of_a_huge_page_moves,
+        huge_page_shared_with_a_child_is_busy,
+        huge_page_is_protected_whole,
+        part_of_a_huge_page_is_protected,
+        part_of_a_huge_page_is_unprotected,
+        asynchronous_protection_of_a_huge_page,
+        scanning_protects_it_whole,
+        scanning_splits_it_for_a_part,
+        filled_pages_stay_small,
+    }
+    hugetlb {
+        missing_page_is_filled_whole,
+        filling_is_by_huge_pages,
+        present_page_exists,
+        page_of_the_object_exists,
+        unmapped_source_faults,
+        minor_faults_are_continued,
+        continuing_is_by_huge_pages,
+        huge_page_is_poisoned,
+        private_page_is_writable,
+        punched_pages_are_missing_again,
+        sigbus_works_too,
+    }
+    hugetlb_wp {
+        present_pages_are_protected,
+        missing_pages_are_protected,
+        ranges_are_whole_huge_pages,
+        page_can_come_protected,
+        asynchronous_protection_works,
+        unregistering_takes_it_off,
+    }
+    swap {
+        swapped_page_is_not_missing,
+        filling_over_it_exists,
+        it_can_be_protected,
+        protection_goes_through_swap,
+        it_can_be_unprotected,
+        it_moves_without_coming_back,
+        page_read_back_moves,
+        page_shared_with_a_child_is_busy,
+        moving_onto_it_exists,
+        scanning_tells_it,
+        dropping_it_makes_it_missing,
+        shared_page_in_swap_is_minor,
+        markers_look_swapped,
+    }
     sigbus {
         missing_page_is_a_bus_error,
         system_calls_fail,
