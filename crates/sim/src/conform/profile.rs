@@ -122,6 +122,26 @@ impl Profile {
         if self.is_at_least(6, 13) { Promise::Yes } else { Promise::Either }
     }
 
+    /// Closing the last descriptor takes write-protection off the pages: since 6.12. Before, the
+    /// bits stayed, without effect.
+    #[must_use]
+    pub fn closing_clears_protection(&self) -> Promise {
+        if self.is_at_least(6, 12) { Promise::Yes } else { Promise::Either }
+    }
+
+    /// COPY checks its source as a range, EINVAL before it looks at memory: since 6.6.
+    #[must_use]
+    pub fn copy_checks_its_source(&self) -> Promise {
+        if self.is_at_least(6, 6) { Promise::Yes } else { Promise::Either }
+    }
+
+    /// WRITEPROTECT may span mappings and holes: since 6.4. Before, more than one mapping was
+    /// ENOENT.
+    #[must_use]
+    pub fn protection_spans_mappings(&self) -> bool {
+        self.is_at_least(6, 4)
+    }
+
     /// `MADV_GUARD_INSTALL` exists: since 6.13.
     #[must_use]
     pub fn has_guards(&self) -> bool {
