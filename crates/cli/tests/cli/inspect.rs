@@ -3,11 +3,14 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 
-use crate::support::{Run, need_some};
+use crate::support::{Run, need_some, snapshots_work};
 use crate::target::{Folder, Target};
 
-/// Takes a core of a small process.
+/// Takes a core of a small process, or says why it cannot be had.
 fn take_core(file: &str, options: &[&str]) -> Result<(), String> {
+    if !snapshots_work() {
+        return Err("needs the right to take snapshots; see faultless doctor".into());
+    }
     let target = Target::start(&["busy", "2"])?;
     let pid = target.pid();
     let arguments = [&["snapshot", &pid, "-o", file], options].concat();

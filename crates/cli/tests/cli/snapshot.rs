@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Run, has, is_root, need, need_some, program};
+use crate::support::{Run, has, is_root, need, need_some, program, snapshots_work};
 use crate::target::{Folder, Reaped, Target};
 
 /// Snapshots `pid` and expects the error `parts`, with nothing left in the folder.
@@ -17,6 +17,7 @@ fn expect_refusal(name: &str, pid: &str, code: i32, parts: &[&str]) {
 
 #[test]
 fn a_running_process_is_saved_and_runs_on() {
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
     let mut target = need_some!(Target::start(&["busy", "16"]));
     let folder = Folder::new("saved");
     let file = folder.file("core");
@@ -42,6 +43,7 @@ fn a_running_process_is_saved_and_runs_on() {
 
 #[test]
 fn a_shell_has_itself_saved() {
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
     let folder = Folder::new("shell");
     // What follows the snapshot keeps the shell from replacing itself by it.
     let script = r#""$1" snapshot $$ -o "$2"; exit $?"#;
@@ -53,6 +55,7 @@ fn a_shell_has_itself_saved() {
 
 #[test]
 fn the_text_report_ends_the_run_with_one_line_of_totals() {
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
     let target = need_some!(Target::start(&["busy", "4"]));
     let folder = Folder::new("text");
     let run = Run::faultless(&["snapshot", &target.pid(), "-o", &folder.file("core")]);
@@ -148,6 +151,7 @@ fn a_process_that_is_traced_already() {
 
 #[test]
 fn a_range_that_belongs_to_another_userfaultfd() {
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
     let mut target = need_some!(Target::start(&["registered"]));
     expect_refusal("owned", &target.pid(), 4, &["another userfaultfd", "; "]);
     target.expect_alive();
@@ -155,6 +159,7 @@ fn a_range_that_belongs_to_another_userfaultfd() {
 
 #[test]
 fn an_output_that_exists_is_kept_unless_forced() {
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
     let target = need_some!(Target::start(&["busy", "1"]));
     let folder = Folder::new("exists");
     let file = folder.file("core");
@@ -178,6 +183,7 @@ fn a_folder_that_is_not_there() {
 
 #[test]
 fn a_disk_that_fills_up() {
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
     need!(is_root(), "needs root, to mount a small disk in a namespace of its own");
     need!(has("unshare"), "needs unshare");
     let mut target = need_some!(Target::start(&["busy", "16"]));
@@ -208,6 +214,7 @@ fn holds_userfaultfd(pid: u32) -> bool {
 
 #[test]
 fn an_interrupted_snapshot_leaves_no_file_and_the_target_running() {
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
     for (name, signal, code) in [("INT", "-INT", 130), ("TERM", "-TERM", 143)] {
         let mut target = need_some!(Target::start(&["busy", "256"]));
         let folder = Folder::new(&format!("interrupted-{name}"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// How the program ended and what it said.
 pub(crate) struct Run {
@@ -56,6 +56,12 @@ pub(crate) fn program() -> &'static str {
 /// Says whether the tests run as root.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Says whether this user may take snapshots of own processes here, as doctor finds out.
+pub(crate) fn snapshots_work() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| Run::faultless(&["doctor"]).code == Some(0))
 }
 
 /// Says whether a program can be found.
