@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::fs;
-use std::process::{Command, ExitStatus, Stdio};
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -60,13 +61,52 @@ fn read(path: &str) -> Option<u64> {
 pub(crate) const BEYOND_USER: Va =
     if cfg!(target_arch = "aarch64") { Va(1 << 55) } else { Va(1 << 62) };
 
-/// Returns the addresses of the stack of a process.
-pub(crate) fn stack_of(pid: Pid) -> VaRange {
-    let maps = fs::read_to_string(format!("/proc/{}/maps", pid.as_raw_nonzero())).expect("maps");
-    let line = maps.lines().find(|line| line.ends_with("[stack]")).expect("a stack");
-    let (start, end) = line.split_once(' ').and_then(|(r, _)| r.split_once('-')).expect("a range");
-    let address = |text| Va(u64::from_str_radix(text, 16).expect("a hexadecimal address"));
-    VaRange::new(address(start), address(end))
+/// A process that waits until it is dropped.
+pub(crate) struct Victim(Child);
+
+impl Victim {
+    /// Starts the process and waits until it runs its own program.
+    ///
+    /// Until then it may still share the memory of this process: it was made by `vfork`, and its
+    /// parent goes on a moment before it has changed over.
+    pub(crate) fn start() -> Victim {
+        let child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a second process");
+        let mut victim = Victim(child);
+        let (input, output) = (victim.0.stdin.as_mut(), victim.0.stdout.as_mut());
+        input.expect("a pipe").write_all(b"x").expect("a reader");
+        output.expect("a pipe").read_exact(&mut [0]).expect("an answer");
+        victim
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.0)
+    }
+
+    /// Returns the addresses of its stack.
+    pub(crate) fn stack(&self) -> VaRange {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.0.id())).expect("maps");
+        let line = maps.lines().find(|line| line.ends_with("[stack]")).expect("a stack");
+        let (start, end) =
+            line.split_once(' ').and_then(|(range, _)| range.split_once('-')).expect("a range");
+        let address = |text| Va(u64::from_str_radix(text, 16).expect("a hexadecimal address"));
+        VaRange::new(address(start), address(end))
+    }
+
+    /// Ends the process; its id is free when this returns.
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().expect("a child");
+        self.0.wait().expect("a child");
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 /// Says why a test is left out; xtask counts such a test as skipped.

@@ -3,7 +3,7 @@
 use faultless_pages::{Bytes, PageSize};
 
 use super::*;
-use crate::testing::{BEYOND_USER, skip, stack_of};
+use crate::testing::{BEYOND_USER, Victim, skip};
 use crate::{
     Advice, Features, Mapping, Modes, OpenOptions, PagemapEntry, Protection, Uffd, Wanted,
 };
@@ -216,17 +216,15 @@ fn a_process_that_has_ended_is_gone() {
     if scannable().is_none() {
         return;
     }
-    let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
-    let pid = crate::Pid::from_child(&child);
-    let pagemap = Pagemap::open(pid).unwrap();
-    let stack = stack_of(pid);
+    let mut victim = Victim::start();
+    let pagemap = Pagemap::open(victim.pid()).unwrap();
+    let stack = victim.stack();
     let scan = PagemapScan::new().required(Category::PRESENT);
     let mut found = Vec::new();
     scan.scan_all(&pagemap, stack, &mut found).unwrap();
     assert!(!found.is_empty());
 
-    child.kill().unwrap();
-    child.wait().unwrap();
+    victim.kill();
     let error = scan.scan_all(&pagemap, stack, &mut found).unwrap_err();
     assert_eq!(error, ScanError::Gone { range: stack });
     let first = VaRange::of(found[0].range.start(), PAGE);

@@ -1,7 +1,5 @@
 //! Copies from this process itself (which the kernel treats as any other) and to a child.
 
-use std::process::{Child, Command, Stdio};
-
 use faultless_pages::Va;
 use rustix::io::Errno;
 use rustix::process::getpid;
@@ -9,7 +7,7 @@ use rustix::process::getpid;
 use super::*;
 use crate::Mapping;
 use crate::process::RANGES_PER_CALL;
-use crate::testing::stack_of;
+use crate::testing::Victim;
 
 const PAGE: u64 = 4096;
 
@@ -80,7 +78,7 @@ fn empty_lists_and_ranges_are_nothing() {
 #[test]
 fn what_is_written_to_a_child_is_read_back() {
     let child = Victim::start();
-    let stack = child.writable_range();
+    let stack = child.stack();
     let start = stack.start();
     let ranges = [VaRange::of(start, Bytes(3)), VaRange::of(start.add(Bytes(100)), Bytes(5))];
     assert_eq!(write_memory(child.pid(), &ranges, b"onethree"), Ok(8));
@@ -92,7 +90,7 @@ fn what_is_written_to_a_child_is_read_back() {
 #[test]
 fn a_process_that_is_gone_is_no_such_process() {
     let child = Victim::start();
-    let range = child.writable_range();
+    let range = child.stack();
     let pid = child.pid();
     drop(child);
     let error = read_memory(pid, &[VaRange::of(range.start(), Bytes(1))], &mut [0]).unwrap_err();
@@ -110,30 +108,4 @@ fn this_process_is_not_written_to() {
 #[should_panic(expected = "is this very process")]
 fn nor_is_it_by_the_name_of_a_thread() {
     let _ = write_memory(rustix::thread::gettid(), &[], &[]);
-}
-
-/// A child that sleeps until dropped.
-struct Victim(Child);
-
-impl Victim {
-    fn start() -> Victim {
-        let mut command = Command::new("sleep");
-        Victim(command.arg("100").stdin(Stdio::null()).spawn().unwrap())
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.0)
-    }
-
-    /// Finds the stack, far from its top: nothing there is in use.
-    fn writable_range(&self) -> VaRange {
-        stack_of(self.pid())
-    }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
 }
