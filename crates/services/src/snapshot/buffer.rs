@@ -10,7 +10,7 @@ use faultless_pages::Bytes;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::saver;
+use super::port;
 
 /// The size of a block: what a fault takes along with its neighbours.
 pub(super) const BLOCK: Bytes = Bytes::kib(64);
@@ -65,7 +65,7 @@ impl Blocks {
     }
 }
 
-impl saver::Piece for Blocks {
+impl port::Piece for Blocks {
     fn blocks(&mut self) -> Vec<&mut [u8]> {
         let mut left = self.len.as_usize();
         self.blocks

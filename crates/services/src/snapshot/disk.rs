@@ -16,7 +16,7 @@ use faultless_image::core::{
 use faultless_pages::{Bytes, RangeSet, Va, VaRange};
 
 use super::buffer::{BLOCK, Blocks, Pool};
-use super::saver::Sink;
+use super::port::Sink;
 
 /// How the core is written.
 pub(super) enum Output {

@@ -12,7 +12,8 @@
 //! | `watch` | letting writers go before the pause, while memory is being protected |
 //! | `vma`, `policy`, `census` | what is mapped, what of it is dumped, which pages hold something |
 //! | `saver`, `pages`, `live` | which page is saved when: the core, free of effects |
-//! | `remote`, `buffer`, `disk` | the world the core works on: the target, memory, the file |
+//! | `port` | the world as the core sees it |
+//! | `remote`, `buffer`, `disk` | the real one: the target, memory, the file |
 //! | `hold` | holding the program back from dropping memory (`--exact`) |
 //! | `pump`, `session` | the thread that saves, and how all of it is started and ended |
 //! | `facts`, `xsave` | what `/proc` and the processor add to the notes of the core |
@@ -39,6 +40,7 @@ mod hold;
 mod live;
 mod pages;
 mod policy;
+mod port;
 mod pump;
 mod remote;
 mod report;

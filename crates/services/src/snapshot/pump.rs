@@ -20,9 +20,10 @@ use super::census::Census;
 use super::disk::Disk;
 use super::error::SnapshotError;
 use super::hold::Hold;
+use super::port::{Piece, Sink, Target, TargetGone};
 use super::remote::Remote;
 use super::report::{Observer, Phase};
-use super::saver::{Done, Saver, Sink, Target, Turn};
+use super::saver::{Done, Saver, Turn};
 use super::vma::Vma;
 
 /// How long the thread sleeps at most, to notice that it was cancelled.
@@ -123,7 +124,7 @@ impl Pump<'_> {
         progress: &mut Progress,
         late_pages: &mut u64,
         unreadable: &mut RangeSet,
-    ) -> Result<Turn, super::saver::TargetGone> {
+    ) -> Result<Turn, TargetGone> {
         self.pool.forget_returns();
         let mut bell = [0u8; 8];
         let _ = rustix::io::read(self.bell, &mut bell);
@@ -202,7 +203,6 @@ impl Pump<'_> {
 
     /// Reads from the mapped file what a mapping held before the program wrote to it.
     fn read_file(&self, vma: &Vma, piece: VaRange, blocks: &mut super::buffer::Blocks) -> Bytes {
-        use super::saver::Piece;
         let by_range = File::open(format!("/proc/{}/map_files/{}", self.pid, vma.range));
         let root = format!("/proc/{}/root", self.pid);
         let by_name = || File::open(format!("{root}{}", vma.name.display()));

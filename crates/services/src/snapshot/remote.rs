@@ -9,7 +9,7 @@ use faultless_uffd::{
 };
 use rustix::io::Errno;
 
-use super::saver::{Message, Move, Piece, Released, Target};
+use super::port::{Message, Move, Piece, Released, Target};
 
 /// A process whose memory is read and protected from outside.
 pub(super) struct Remote<'a> {

@@ -17,8 +17,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 
 use super::cut::Cut;
+use super::port::{Message, Released, Target};
 use super::remote::Remote;
-use super::saver::{Message, REACH, Released, Target};
+use super::saver::REACH;
 
 /// How long the thread sleeps at most, to notice that the gate is closed.
 const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };

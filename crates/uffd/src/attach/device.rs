@@ -9,8 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use faultless_uapi::ioctl::USERFAULTFD_IOC_NEW;
 
-use super::guardian::{close, descriptor, open_flags};
-use super::inject::{Borrowed, InjectError};
+use super::inject::{Borrowed, InjectError, descriptor, open_flags};
 use crate::sys::last_errno;
 
 /// One page is mapped in the target for the arguments of its calls.
@@ -66,12 +65,12 @@ fn over_sockets(
                     0,
                 ],
             );
-            close(borrowed, number)?;
+            borrowed.close(number)?;
             opened.map(descriptor)
         },
     );
-    close(borrowed, far)?;
-    close(borrowed, near)?;
+    borrowed.close(far)?;
+    borrowed.close(near)?;
     opened
 }
 

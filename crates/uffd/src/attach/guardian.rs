@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::inject::{self, Borrowed, InjectError};
+use super::inject::{self, Borrowed, InjectError, descriptor, open_flags};
 use crate::ptrace::request::{self, TraceOptions};
 use crate::ptrace::{self, Stop};
 use crate::sys::last_errno;
@@ -236,7 +236,7 @@ fn open(borrowed: &Borrowed, errand: &Errand<'_>, channel: BorrowedFd<'_>) -> Re
     // An answer or the caller's death: either way the descriptor must not stay in the target.
     let mut answer = [0u8; 1];
     let _ = rustix::io::retry_on_intr(|| rustix::io::read(channel, &mut answer));
-    close(borrowed, number).map_err(lost)
+    borrowed.close(number).map_err(lost)
 }
 
 /// Tries the system call, then the device.
@@ -255,25 +255,6 @@ fn open_either_way(borrowed: &Borrowed, errand: &Errand<'_>) -> Result<(i32, boo
         Err(InjectError::Call(errno)) => Err(Report::Refused { syscall, device: Some(errno) }),
         Err(error) => Err(lost(error)),
     }
-}
-
-/// The flags the target opens its userfaultfd with.
-///
-/// Not user-mode-only: a system call of the target that writes to a protected page must wait like
-/// any other write, where a user-mode-only userfaultfd would make it fail with `EFAULT`.
-pub(super) fn open_flags() -> u64 {
-    u64::from((libc::O_CLOEXEC | libc::O_NONBLOCK).cast_unsigned())
-}
-
-/// Closes a descriptor in the target.
-pub(super) fn close(borrowed: &Borrowed, number: i32) -> Result<(), InjectError> {
-    let number = u64::from(number.cast_unsigned());
-    borrowed.call(libc::SYS_close, [number, 0, 0, 0, 0, 0]).map(drop)
-}
-
-/// Reads a system call's result as a descriptor.
-pub(super) fn descriptor(result: u64) -> i32 {
-    i32::try_from(result).unwrap_or(-1)
 }
 
 /// Says how a borrowed thread was lost.

@@ -86,6 +86,12 @@ impl Borrowed {
         }
     }
 
+    /// Closes a descriptor in the target.
+    pub(super) fn close(&self, number: i32) -> Result<(), InjectError> {
+        let number = u64::from(number.cast_unsigned());
+        self.call(libc::SYS_close, [number, 0, 0, 0, 0, 0]).map(drop)
+    }
+
     /// Puts the thread back exactly and lets it go.
     pub(super) fn give_back(self) -> Result<(), InjectError> {
         // An interrupt now makes the thread stop again before it reaches user mode.
@@ -177,4 +183,17 @@ fn wait_stop(tid: i32) -> Result<Stop, InjectError> {
             None => {}
         }
     }
+}
+
+/// The flags the target opens its userfaultfd with.
+///
+/// Not user-mode-only: a system call of the target that writes to a protected page must wait like
+/// any other write, where a user-mode-only userfaultfd would make it fail with `EFAULT`.
+pub(super) fn open_flags() -> u64 {
+    u64::from((libc::O_CLOEXEC | libc::O_NONBLOCK).cast_unsigned())
+}
+
+/// Reads a system call's result as a descriptor.
+pub(super) fn descriptor(result: u64) -> i32 {
+    i32::try_from(result).unwrap_or(-1)
 }

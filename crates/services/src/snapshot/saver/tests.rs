@@ -11,6 +11,7 @@ use faultless_pages::{Bytes, PageSize, Va, VaRange};
 
 use super::super::live::LiveMap;
 use super::super::pages::{Pages, Run};
+use super::super::port::Piece;
 use super::*;
 
 const PAGE: u64 = 4096;
