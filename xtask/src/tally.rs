@@ -16,6 +16,8 @@ pub(crate) struct Tally {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// Result lines seen.
+    results: u64,
     /// What was skipped and why, in the order seen.
     skips: Vec<String>,
     /// What failed, by name.
@@ -49,6 +51,21 @@ impl Tally {
     pub(crate) fn fail(&mut self, what: String) {
         self.failed += 1;
         self.failures.push(what);
+    }
+
+    /// Counts a success no test program reported, such as a soak's.
+    pub(crate) fn pass(&mut self) {
+        self.passed += 1;
+    }
+
+    /// How many test programs have reported their result.
+    pub(crate) fn results(&self) -> u64 {
+        self.results
+    }
+
+    /// Whether nothing was counted at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.passed + self.failed + self.skipped == 0
     }
 
     /// How many tests have failed.
@@ -85,6 +102,7 @@ impl Tally {
 
     fn add(&mut self, counts: Counts) {
         let moved = self.passed_but_skipped.len() as u64;
+        self.results += 1;
         self.passed += counts.passed.saturating_sub(moved);
         self.failed += counts.failed;
         self.skipped += counts.ignored + moved;
@@ -119,10 +137,17 @@ fn section_start(line: &str) -> Option<&str> {
     line.strip_prefix("---- ")?.strip_suffix(" stdout ----")
 }
 
-/// Reads `test NAME ... ignored, REASON`; the reason may be missing.
+/// Reads `test NAME ... ignored, REASON`, where the reason may be missing, and
+/// `test NAME ... skipped: REASON`, as a harness of our own says it.
 fn parse_ignored(line: &str) -> Option<String> {
-    let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ignored")?;
-    let reason = rest.strip_prefix(", ").unwrap_or("marked #[ignore] without a reason");
+    let (name, verdict) = line.strip_prefix("test ")?.split_once(" ... ")?;
+    let reason = match verdict.strip_prefix(SKIP) {
+        Some(reason) => reason,
+        None => match verdict.strip_prefix("ignored")? {
+            "" => "marked #[ignore] without a reason",
+            reason => reason.strip_prefix(", ")?,
+        },
+    };
     Some(format!("{name}: {reason}"))
 }
 
@@ -167,11 +192,11 @@ mod tests {
     #[test]
     fn a_harness_that_counts_its_own_skips_is_not_counted_twice() {
         let tally = tally_of(
-            "skipped: poison: kernel 6.1 has no UFFDIO_POISON\n\
+            "test poison::once ... skipped: this kernel lacks POISON\n\
              test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\n",
         );
         assert_eq!(tally.closing_line(), "5 passed, 0 failed, 1 skipped");
-        assert_eq!(tally.skips, ["poison: kernel 6.1 has no UFFDIO_POISON"]);
+        assert_eq!(tally.skips, ["poison::once: this kernel lacks POISON"]);
     }
 
     #[test]

@@ -42,11 +42,14 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         println!("{line}");
         tally.line(line);
     })?;
+    if succeeded && tally.is_empty() {
+        tally.fail("no test ran".to_owned());
+    }
     if !succeeded && tally.failed() == 0 {
         tally.fail("cargo test: did not build, or a test program died; see above".to_owned());
     }
     tally.print();
-    Ok(succeeded)
+    Ok(tally.failed() == 0)
 }
 
 fn cargo_test(args: &Args) -> Result<Command> {

@@ -11,7 +11,7 @@
 //! and `kill` run as ordinary tests ([`quick`]). Every process a soak starts is ended by it, by
 //! id, also when it fails.
 
-mod artifacts;
+pub(crate) mod artifacts;
 mod chance;
 mod child;
 mod cut;

@@ -19,6 +19,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) arch: Arch,
     pub(crate) kernel: &'a Path,
     pub(crate) initramfs: &'a Path,
+    /// A raw image; what the guest writes to it stays there.
+    pub(crate) disk: &'a Path,
     /// QEMU is killed after this long.
     pub(crate) timeout_s: u64,
 }
@@ -37,6 +39,9 @@ pub(crate) fn boot(machine: &Machine<'_>, each: impl FnMut(&str)) -> Result<bool
         .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", MEMORY])
         .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
         .args(["-serial", "stdio"])
+        .arg("-drive")
+        .arg(format!("if=none,id=disk,format=raw,file={}", machine.disk.display()))
+        .args(["-device", "nvme,serial=disk,drive=disk"])
         .arg("-kernel")
         .arg(machine.kernel)
         .arg("-initrd")

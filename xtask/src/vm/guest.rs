@@ -13,7 +13,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, wait};
 use rustix::system::{RebootCommand, reboot};
@@ -32,9 +32,17 @@ const MOUNTS: &[(&str, &str, &str)] = &[
     ("devpts", "/dev/pts", ""),
     ("tmpfs", "/tmp", "mode=1777"),
     ("tmpfs", "/run", "mode=755"),
-    // Tests on regular files need a file system that is no shared memory in disguise.
-    ("ramfs", "/var/tmp", "mode=1777"),
 ];
+
+/// The disk, by a driver every Debian kernel has built in.
+const DISK: &str = "/dev/nvme0n1";
+
+/// Where the disk's file system stands: regular files and a swap file need one that is no shared
+/// memory in disguise, as everything else here is.
+const DISK_DIR: &str = "/var/tmp";
+
+/// How long the kernel may take to find the disk.
+const DISK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Run as the guest's first process or, with `--runner`, as the child that runs the plan.
 #[derive(clap::Args)]
@@ -67,8 +75,25 @@ fn be_init() -> Result<()> {
         mount(*kind, *dir, *kind, MountFlags::empty(), options.as_c_str())
             .with_context(|| format!("cannot mount {kind} on {dir}"))?;
     }
+    if let Err(err) = mount_disk() {
+        println!("xtask: {DISK_DIR} is no disk, tests that want one will skip: {err:#}");
+    }
     let runner = Command::new("/proc/self/exe").args(["vm-guest", "--runner"]).spawn()?;
     reap_until(Pid::from_child(&runner));
+    Ok(())
+}
+
+/// Puts a fresh file system on the disk.
+fn mount_disk() -> Result<()> {
+    let deadline = Instant::now() + DISK_PATIENCE;
+    while !fs::exists(DISK)? {
+        ensure!(Instant::now() < deadline, "there is no {DISK}");
+        std::thread::sleep(POLL);
+    }
+    let made = Command::new("/usr/sbin/mke2fs").args(["-q", "-F", "-t", "ext4", DISK]).status()?;
+    ensure!(made.success(), "mke2fs ended with {made}");
+    fs::create_dir_all(DISK_DIR)?;
+    mount(DISK, DISK_DIR, "ext4", MountFlags::empty(), c"")?;
     Ok(())
 }
 

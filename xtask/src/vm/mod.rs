@@ -20,10 +20,11 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::command::target_dir;
 use crate::debian::{self, Need};
+use crate::soak::artifacts::{self, STAMPER};
 use apt::Apt;
 use arch::Arch;
 use plan::{Job, Plan};
@@ -40,6 +41,25 @@ const TOOLS_DIR: &str = "/usr/local/bin";
 
 /// Longest a job may take.
 const JOB_TIMEOUT_S: u64 = 900;
+
+/// Ten snapshots of a stamping target, each checked to be one instant of it. Smaller than on the
+/// processor itself: what matters here is another kernel and instruction set, not the amount.
+const CUT: &[&str] = &[
+    "xtask",
+    "soak",
+    "cut",
+    "--snapshots",
+    "10",
+    "--size",
+    "64",
+    "--threads",
+    "3",
+    "--dir",
+    "/var/tmp",
+];
+
+/// Size of the guest's disk, a sparse file: room for cores of the target and a swap file.
+const DISK_BYTES: u64 = 2 << 30;
 
 /// Longest a kernel may take until the first job begins.
 const BOOT_TIMEOUT_S: u64 = 300;
@@ -62,25 +82,30 @@ pub(crate) struct Args {
 /// Runs the tests in a guest; `Ok(false)` if any failed.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     provide_tools(args.arch)?;
-    let dir = target_dir()?.join("vm");
-    let apt = Apt::new(&dir, suite_of(args), args.arch);
+    let apt = Apt::new(&target_dir()?.join("vm"), suite_of(args), args.arch);
     let kernel = kernel::fetch(&apt)?;
-    let content = Content::build(args.arch, userland::fetch(&apt)?)?;
+    let content = Content::build(args.arch, userland::fetch(&apt)?, apt.dir())?;
     let plan = plan_of(&content, &args.command);
-    let initramfs = pack(&dir.join(format!("{}.cpio", args.arch.target())), &content, &plan)?;
+    let initramfs = pack(&apt.dir().join("initramfs.cpio"), &content, &plan)?;
+    let disk = apt.dir().join("disk.img");
+    File::create(&disk)?.set_len(DISK_BYTES)?;
     println!("booting Linux {} ({}) in emulation", kernel.release, args.arch.debian());
     let mut console = serial::Console::default();
     let machine = boot::Machine {
         arch: args.arch,
         kernel: &kernel.image,
         initramfs: &initramfs,
+        disk: &disk,
         timeout_s: plan.jobs.iter().map(|job| job.timeout_s).sum::<u64>() + BOOT_TIMEOUT_S,
     };
     let clean = boot::boot(&machine, |line| {
         println!("{line}");
         console.line(line);
     })?;
-    let tally = console.finish(clean);
+    let mut tally = console.finish(clean);
+    if tally.is_empty() {
+        tally.fail("no test ran".to_owned());
+    }
     tally.print();
     Ok(tally.failed() == 0)
 }
@@ -117,27 +142,37 @@ struct Content {
 }
 
 impl Content {
-    fn build(arch: Arch, userland: PathBuf) -> Result<Content> {
+    /// Builds everything; programs that cargo does not build are left in `dir`.
+    fn build(arch: Arch, userland: PathBuf, dir: &Path) -> Result<Content> {
         let tests = programs::tests(arch)?;
-        let tools = programs::binaries(arch, "xtask")?;
-        let Some(init) = tools.first().map(|program| program.path.clone()) else {
-            bail!("cargo built no xtask for the guest");
-        };
+        let mut tools = programs::binaries(arch, &["xtask", "faultless-cli"])?;
+        let ourselves = tools.iter().find(|program| program.name == "xtask");
+        let init = ourselves.context("cargo built no xtask for the guest")?.path.clone();
+        let stamper = artifacts::static_c_target(arch.c_compiler(), &STAMPER, dir)?;
+        tools.push(Program { name: "stamper".to_owned(), path: stamper });
         Ok(Content { tests, tools, init, userland })
     }
 }
 
 fn plan_of(content: &Content, command: &[String]) -> Plan {
     let timeout_s = JOB_TIMEOUT_S;
+    let job = |name: &str, argv: &[&str]| {
+        let argv = argv.iter().map(|word| (*word).to_owned()).collect();
+        Job { name: name.to_owned(), argv, timeout_s }
+    };
     let jobs = if command.is_empty() {
-        content.tests.iter().map(|test| test_job(test, timeout_s)).collect()
+        let tests = content.tests.iter().map(|test| test_job(test, timeout_s));
+        tests.chain([job("cut", CUT)]).collect()
     } else {
-        vec![Job { name: "command".to_owned(), argv: command.to_vec(), timeout_s }]
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        vec![job("command", &words)]
     };
     let env = [
         ("PATH", format!("{TOOLS_DIR}:/usr/bin:/usr/sbin")),
         ("HOME", "/tmp".to_owned()),
         ("RUST_BACKTRACE", "1".to_owned()),
+        ("FAULTLESS_BIN", format!("{TOOLS_DIR}/faultless")),
+        ("FAULTLESS_TARGETS", TOOLS_DIR.to_owned()),
         ("CONFORM_PATIENCE", PATIENCE.to_string()),
     ];
     Plan { jobs, env: env.map(|(name, value)| (name.to_owned(), value)).into() }

@@ -32,10 +32,14 @@ pub(crate) fn tests(arch: Arch) -> Result<Vec<Program>> {
     Ok(parse_executables(&capture(&mut command)?))
 }
 
-/// Builds one package's programs.
-pub(crate) fn binaries(arch: Arch, package: &str) -> Result<Vec<Program>> {
-    let built = capture(cargo_for(arch, "build")?.args(["--bins", "--package", package]))?;
-    Ok(parse_executables(&built))
+/// Builds the programs of some packages.
+pub(crate) fn binaries(arch: Arch, packages: &[&str]) -> Result<Vec<Program>> {
+    let mut command = cargo_for(arch, "build")?;
+    command.arg("--bins");
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    Ok(parse_executables(&capture(&mut command)?))
 }
 
 /// A cargo command that builds static programs for `arch` and reports them as JSON lines.

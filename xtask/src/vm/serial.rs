@@ -3,6 +3,7 @@
 //! Fed line by line while [`super::boot`] runs the machine.
 //!
 //! # Invariants
+//! - A job that reports no result of tests, a soak, counts as one test, by its exit status.
 //! - A job that ends badly counts as a failure even if its own lines reported none; a machine that
 //!   goes away before its plan is done counts as one, too. Silence is never success.
 
@@ -13,16 +14,26 @@ use crate::tally::Tally;
 #[derive(Debug, Default)]
 pub(crate) struct Console {
     pub(crate) tally: Tally,
-    /// The job under way and the failures counted when it began.
-    job: Option<(String, u64)>,
+    job: Option<Running>,
     done: bool,
+}
+
+/// The job under way, and what had been counted when it began.
+#[derive(Debug)]
+struct Running {
+    name: String,
+    failed: u64,
+    results: u64,
 }
 
 impl Console {
     /// Takes one line; kernel messages and the like are of no consequence.
     pub(crate) fn line(&mut self, line: &str) {
         match Mark::parse(line) {
-            Some(Mark::Begin { job }) => self.job = Some((job, self.tally.failed())),
+            Some(Mark::Begin { job }) => {
+                let (failed, results) = (self.tally.failed(), self.tally.results());
+                self.job = Some(Running { name: job, failed, results });
+            }
             Some(Mark::End { job, outcome }) => self.end(&job, outcome),
             Some(Mark::Done) => self.done = true,
             None => self.tally.line(line),
@@ -37,7 +48,7 @@ impl Console {
     /// Ends the reading; `clean` says whether QEMU ended by itself.
     pub(crate) fn finish(mut self, clean: bool) -> Tally {
         if !self.done() {
-            let job = self.job.take().map_or("before any job".to_owned(), |(job, _)| job);
+            let job = self.job.take().map_or("before any job".to_owned(), |job| job.name);
             let how = if clean { "went down (panic?)" } else { "did not end in time" };
             self.tally.fail(format!("{job}: the guest {how}"));
         }
@@ -45,10 +56,13 @@ impl Console {
     }
 
     fn end(&mut self, job: &str, outcome: Outcome) {
-        let failed_before = self.job.take().map_or(0, |(_, failed)| failed);
-        let reported = self.tally.failed() > failed_before;
-        if outcome != Outcome::Exit(0) && !reported {
-            self.tally.fail(format!("{job}: {outcome}"));
+        let before = self.job.take();
+        let (failed, results) = before.map_or((0, 0), |job| (job.failed, job.results));
+        match outcome {
+            Outcome::Exit(0) if self.tally.results() == results => self.tally.pass(),
+            Outcome::Exit(0) => {}
+            _ if self.tally.failed() > failed => {}
+            _ => self.tally.fail(format!("{job}: {outcome}")),
         }
     }
 }
@@ -79,6 +93,13 @@ mod tests {
              @@guest end a exit 101\n@@guest done\n",
         );
         assert_eq!(console.finish(true).failed(), 2);
+    }
+
+    #[test]
+    fn a_job_without_a_result_line_counts_by_its_exit_status() {
+        let console = read("@@guest begin cut\n@@guest end cut exit 0\n@@guest done\n");
+        let tally = console.finish(true);
+        assert_eq!((tally.failed(), tally.is_empty()), (0, false));
     }
 
     #[test]

@@ -13,8 +13,10 @@ use anyhow::Result;
 use super::apt::Apt;
 use super::initramfs::Archive;
 
-/// Programs the tests start: cat, sleep, python3, setpriv, sh, and what a person debugging wants.
-const PACKAGES: &[&str] = &["coreutils", "dash", "grep", "procps", "python3", "util-linux"];
+/// Programs the tests start (cat, sleep, python3, setpriv, sh), what makes the disk's file system,
+/// and what a person debugging wants.
+const PACKAGES: &[&str] =
+    &["coreutils", "dash", "e2fsprogs", "grep", "procps", "python3", "util-linux"];
 
 /// Directories that are links into `/usr` on every Debian since 12.
 const MERGED: &[&str] = &["bin", "lib", "lib64", "sbin"];
