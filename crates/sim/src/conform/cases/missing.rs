@@ -119,6 +119,7 @@ pub(super) fn populating_waits(w: &mut dyn World) -> Verdict {
 /// (section 16).
 pub(super) fn remote_readers_wait_too(w: &mut dyn World) -> Verdict {
     let mut s = Stage::open(w, FEATURE_THREAD_ID)?;
+    s.needs_kernel_faults()?;
     let area = s.anon(1)?;
     s.register(area.range(), reg::MISSING)?;
     let reader = s.world.spawn()?;

@@ -18,7 +18,7 @@ use faultless_uapi::feature::{self, HISTORY};
 use faultless_uapi::{UFFD_API, UFFD_USER_MODE_ONLY};
 
 use super::errno::Errno;
-use super::linux::open;
+use super::linux::{advice, open};
 use super::profile::Profile;
 use super::verdict::{Failure, Verdict, diverges, skip};
 use super::world::{Call, Done, Fd, Process, Stop, Thread, World};
@@ -53,10 +53,11 @@ impl<'w> Stage<'w> {
         Ok(Stage { world, me, fd: Fd(u32::MAX) })
     }
 
-    /// Makes a process with a non-blocking userfaultfd that has these features.
+    /// Makes a process with a non-blocking userfaultfd that has these features; without privileges
+    /// it handles faults of instructions only.
     ///
     /// # Errors
-    /// Skips where a feature or the permission is missing.
+    /// Skips where a feature is missing.
     pub fn open(world: &'w mut dyn World, features: u64) -> Verdict<Stage<'w>> {
         Stage::open_with(world, USUAL, features)
     }
@@ -75,15 +76,28 @@ impl<'w> Stage<'w> {
     /// Opens one more userfaultfd in the same process.
     ///
     /// # Errors
-    /// Skips without permission, diverges when the handshake fails.
+    /// Diverges when it is refused or the handshake fails.
     pub fn open_another(&mut self, flags: u32, features: u64) -> Verdict<Fd> {
-        let allowed = self.profile().privileged || self.profile().unprivileged_allowed;
-        if !allowed && flags & UFFD_USER_MODE_ONLY == 0 {
-            return skip("kernel-mode faults need CAP_SYS_PTRACE; run as root");
-        }
-        let fd = self.open_fd(Call::Userfaultfd { flags })?;
+        // Most bodies need no faults of system calls; those that do say so.
+        let restricted = if self.kernel_faults_allowed() { 0 } else { UFFD_USER_MODE_ONLY };
+        let fd = self.open_fd(Call::Userfaultfd { flags: flags | restricted })?;
         self.send_to(fd, &request::api(UFFD_API, features))?.ok()?;
         Ok(fd)
+    }
+
+    fn kernel_faults_allowed(&self) -> bool {
+        self.profile().privileged || self.profile().unprivileged_allowed
+    }
+
+    /// Skips the body unless faults of system calls can be handled.
+    ///
+    /// # Errors
+    /// Skips without the permission.
+    pub fn needs_kernel_faults(&self) -> Verdict {
+        if self.kernel_faults_allowed() {
+            return Ok(());
+        }
+        skip("faults of system calls need CAP_SYS_PTRACE; run as root")
     }
 
     /// Makes a call that brings a descriptor.
@@ -194,6 +208,9 @@ impl<'w> Stage<'w> {
     /// Diverges when it ends.
     #[track_caller]
     pub fn blocked(&mut self, call: Call) -> Verdict<Thread> {
+        if faults_in_the_kernel(&call) {
+            self.needs_kernel_faults()?;
+        }
         let who = self.thread()?;
         self.world.start(who, call)?;
         self.still_blocked(who)?;
@@ -327,6 +344,17 @@ impl<'w> Stage<'w> {
 pub fn child_thread(value: u64) -> Verdict<Thread> {
     let number = u32::try_from(value).map_err(|e| Failure::Broken(e.to_string()))?;
     Ok(Thread::first_of(Process(number)))
+}
+
+/// Says whether a call that blocks does so because the kernel touches memory for it.
+fn faults_in_the_kernel(call: &Call) -> bool {
+    match call {
+        Call::KernelLoad { .. } | Call::KernelStore { .. } | Call::Ioctl { .. } => true,
+        Call::Advise { advice, .. } => {
+            [advice::POPULATE_READ, advice::POPULATE_WRITE].contains(advice)
+        }
+        _ => false,
+    }
 }
 
 /// Keeps byte vectors out of reports.
