@@ -1,4 +1,7 @@
 //! SIGINT, SIGTERM and SIGHUP as a wish to stop, seen by whoever does the work.
+//!
+//! The first signal asks, the second ends the program as it would have without us: nobody needs
+//! a third key to get rid of a program that does not listen.
 
 use std::io;
 use std::sync::Arc;
@@ -22,6 +25,8 @@ impl Interrupts {
     pub(crate) fn catch() -> io::Result<Interrupts> {
         let interrupts = Interrupts { cancel: Arc::default(), number: Arc::default() };
         for (signal, number) in [(SIGINT, 2), (SIGTERM, 15), (SIGHUP, 1)] {
+            // First, so that it does not see the flag set by the same signal.
+            flag::register_conditional_default(signal, Arc::clone(&interrupts.cancel))?;
             flag::register_usize(signal, Arc::clone(&interrupts.number), number)?;
             flag::register(signal, Arc::clone(&interrupts.cancel))?;
         }
