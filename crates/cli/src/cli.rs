@@ -32,9 +32,9 @@ pub(crate) enum Command {
     Inspect(inspect::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
-    #[command(hide = true)]
+    #[command(name = "__idle", hide = true)]
     Idle(doctor::IdleArgs),
-    #[command(hide = true)]
+    #[command(name = "__try", hide = true)]
     Try(doctor::TryArgs),
     #[command(hide = true)]
     Man(docs::ManArgs),

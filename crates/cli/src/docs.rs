@@ -2,7 +2,7 @@
 
 use std::io;
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::cli::Cli;
@@ -44,7 +44,21 @@ pub(crate) fn man(args: &ManArgs) -> Result<Exit, Failure> {
 /// Prints the completion script.
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
     output::bytes(|out: &mut Vec<u8>| -> io::Result<()> {
-        clap_complete::generate(args.shell, &mut Cli::command(), "faultless", out);
+        clap_complete::generate(args.shell, &mut visible(&Cli::command()), "faultless", out);
         Ok(())
     })
+}
+
+/// Leaves out what help leaves out: the generator would offer hidden commands, too.
+fn visible(program: &Command) -> Command {
+    let commands = program.get_subcommands().filter(|command| !command.is_hide_set());
+    let commands: Vec<Command> = commands.map(visible).collect();
+    let mut copy = Command::new(program.get_name().to_owned())
+        .about(program.get_about().cloned().unwrap_or_default())
+        .args(program.get_arguments().cloned())
+        .subcommands(commands);
+    if let Some(version) = program.get_version() {
+        copy = copy.version(version.to_owned());
+    }
+    copy
 }

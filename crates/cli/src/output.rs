@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure};
 #[derive(clap::Args)]
 pub(crate) struct Format {
     /// Print one JSON object, on one line, instead of text
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
 }
 

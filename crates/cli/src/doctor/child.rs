@@ -27,7 +27,7 @@ impl Idler {
     /// and what is attached to then is neither the old one nor the new.
     pub(super) fn start() -> io::Result<Idler> {
         let mut idler = Command::new(std::env::current_exe()?)
-            .arg("idle")
+            .arg("__idle")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -1,7 +1,7 @@
 //! The single tries, each by name, so that one can be made in a process of its own.
 //!
 //! A seccomp filter may answer a forbidden call by ending the caller. Where a filter is
-//! installed, each try is therefore made by a child (`faultless try NAME`), and a child that is
+//! installed, each try is therefore made by a child (`faultless __try NAME`), and a child that is
 //! ended by SIGSYS is an answer too.
 
 use std::io::{self, Write as _};
@@ -77,7 +77,7 @@ impl Probe {
         use std::os::unix::process::ExitStatusExt as _;
         let name = self.to_possible_value().expect("no probe is skipped");
         let child = Command::new(std::env::current_exe()?)
-            .args(["try", name.get_name()])
+            .args(["__try", name.get_name()])
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .output()?;

@@ -32,17 +32,18 @@ pub(crate) struct Args {
     pid: u32,
 
     /// Where the core goes; it appears there when it is whole
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: PathBuf,
 
     /// Replace the file if it exists
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     force: bool,
 
     /// Compress with zstd, from 1 (fast) to 19 (small) [without a level: 3]
     #[arg(
         long,
         value_name = "LEVEL",
+        help_heading = "Output",
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "3",
@@ -52,12 +53,18 @@ pub(crate) struct Args {
 
     /// The most memory that saved pages may take on their way to the disk; when it is full, the
     /// process waits where it writes
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size::parse)]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64MiB",
+        value_parser = size::parse,
+        help_heading = "Effect on the process"
+    )]
     buffer: Bytes,
 
     /// Hold calls that drop memory (munmap, madvise, brk) back until its pages are saved;
     /// otherwise such pages are missing in the core and counted
-    #[arg(long)]
+    #[arg(long, help_heading = "Effect on the process")]
     exact: bool,
 
     #[command(flatten)]

@@ -38,6 +38,7 @@ fn completions_are_made_for_the_common_shells() {
         let script = Run::faultless(&["completions", shell]);
         assert_eq!(script.code, Some(0));
         assert!(script.stdout.contains("doctor"), "{shell}");
+        assert!(!script.stdout.contains("__idle"), "{shell} offers what help hides");
     }
 }
 
