@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::exit::Exit;
@@ -30,6 +30,8 @@ impl Interrupts {
             flag::register_usize(signal, Arc::clone(&interrupts.number), number)?;
             flag::register(signal, Arc::clone(&interrupts.cancel))?;
         }
+        // A file beyond `ulimit -f` shall be an error that is told, not a death by signal.
+        flag::register(SIGXFSZ, Arc::default())?;
         Ok(interrupts)
     }
 

@@ -203,6 +203,20 @@ fn a_disk_that_fills_up() {
     target.expect_alive();
 }
 
+#[test]
+fn a_core_beyond_the_file_size_limit() {
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
+    let mut target = need_some!(Target::start(&["busy", "16"]));
+    let folder = Folder::new("limited");
+    let script = r#"ulimit -f 1024; "$1" snapshot "$2" -o "$3"; code=$?; exit $code"#;
+    let core = folder.file("core");
+    let run =
+        Run::of(Command::new("sh").args(["-c", script, "sh", program(), &target.pid(), &core]));
+    run.expect_error(4, &["core grows beyond the largest file", "; raise `ulimit -f`"]);
+    assert_eq!(folder.names(), [""; 0]);
+    target.expect_alive();
+}
+
 /// Says whether a process has a userfaultfd open: a snapshot has, from attaching to its end.
 fn holds_userfaultfd(pid: u32) -> bool {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("a process of ours");
