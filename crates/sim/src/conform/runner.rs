@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
 use std::time::Instant;
 
 use super::cases::{CASES, Case};
@@ -58,23 +57,22 @@ struct Tally {
     failures: Vec<(String, String)>,
 }
 
-/// Runs the cases the command line names on the running kernel.
+/// Runs the cases a command line names on the running kernel; false when a case failed or the
+/// machine could not be restored.
 ///
-/// `CONFORM_PATIENCE=N` stretches every limit of time N-fold, for emulated machines. The exit
-/// code is a failure when a case fails or the machine could not be restored.
-#[must_use]
-pub fn run_on_kernel(arguments: impl Iterator<Item = String>) -> ExitCode {
-    let wish = Wish::parse(arguments);
-    let mut out = io::stdout().lock();
-    match run(&wish, &mut out) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        // Nobody reads what is printed.
-        Err(_) => ExitCode::from(141),
-    }
+/// `patience` stretches every limit of time that many times, for emulated machines.
+///
+/// # Errors
+/// When nothing can be written to `out`.
+pub fn run_on_kernel(
+    arguments: impl Iterator<Item = String>,
+    patience: u32,
+    out: &mut impl Write,
+) -> io::Result<bool> {
+    run(&Wish::parse(arguments), patience, out)
 }
 
-fn run(wish: &Wish, out: &mut impl Write) -> io::Result<bool> {
+fn run(wish: &Wish, patience: u32, out: &mut impl Write) -> io::Result<bool> {
     let wanted: Vec<&Case> = CASES.iter().filter(|case| wish.wants(case)).collect();
     if wish.list {
         for case in &wanted {
@@ -84,7 +82,7 @@ fn run(wish: &Wish, out: &mut impl Write) -> io::Result<bool> {
         return Ok(true);
     }
     let mut machine = Machine::borrow();
-    let tally = run_cases(wish, &wanted, &machine, out)?;
+    let tally = run_cases(wish, &wanted, patience, &machine, out)?;
     let restored = machine.give_back();
     let filtered = CASES.len() - wanted.len();
     report(&tally, filtered, out)?;
@@ -97,12 +95,13 @@ fn run(wish: &Wish, out: &mut impl Write) -> io::Result<bool> {
 fn run_cases(
     wish: &Wish,
     wanted: &[&Case],
+    patience: u32,
     machine: &Machine,
     out: &mut impl Write,
 ) -> io::Result<Tally> {
     let mut tally = Tally::default();
     writeln!(out, "\nrunning {} tests", wanted.len())?;
-    let profile = match probe(patience()) {
+    let profile = match probe(patience) {
         Ok(profile) => profile,
         Err(failure) => {
             tally.failures.push(("probe".into(), failure.to_string()));
@@ -114,7 +113,7 @@ fn run_cases(
         write!(out, "test {} ... ", case.full_name())?;
         out.flush()?;
         let begun = Instant::now();
-        let verdict = run_case(case, &profile);
+        let verdict = run_case(case, &profile, patience);
         match verdict {
             Ok(()) => {
                 tally.passed += 1;
@@ -138,15 +137,10 @@ fn run_cases(
 }
 
 /// Runs one case in a fresh world, which ends with it.
-fn run_case(case: &Case, profile: &Profile) -> Verdict {
-    let mut world = KernelWorld::new(profile.clone(), patience());
+fn run_case(case: &Case, profile: &Profile, patience: u32) -> Verdict {
+    let mut world = KernelWorld::new(profile.clone(), patience);
     let outcome = catch_unwind(AssertUnwindSafe(|| (case.body)(&mut world)));
     outcome.unwrap_or_else(|_| Err(Failure::Broken("the body panicked".into())))
-}
-
-fn patience() -> u32 {
-    let wish = std::env::var("CONFORM_PATIENCE").ok();
-    wish.and_then(|wish| wish.parse().ok()).unwrap_or(1).max(1)
 }
 
 fn describe(profile: &Profile, machine: &Machine, out: &mut impl Write) -> io::Result<()> {

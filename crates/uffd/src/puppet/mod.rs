@@ -18,8 +18,10 @@
 mod access;
 mod channel;
 mod driver;
+mod hand;
 mod protocol;
 mod serve;
 
-pub use driver::{Hand, Newborn, Puppet, PuppetError, Reply, Request, Rest, TRANSFER_MAX};
+pub use driver::{Puppet, PuppetError};
+pub use hand::{Hand, Newborn, Reply, Request, Rest, TRANSFER_MAX};
 pub use serve::serve_if_asked;

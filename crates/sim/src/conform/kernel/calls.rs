@@ -1,4 +1,7 @@
 //! Each [`Call`] as system calls of a puppet.
+//!
+//! Most are one system call, a [`Raw`], which may block and is left alone. The rest never block
+//! and are over when [`start`] returns.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -9,138 +12,186 @@ use faultless_uapi::{PageRegion, PmScanArg};
 use faultless_uffd::puppet::{Request, TRANSFER_MAX};
 
 use super::{Ending, KernelWorld, State, broken, done_of};
-use crate::conform::errno::{EFAULT, EIO};
+use crate::conform::errno::EIO;
 use crate::conform::verdict::{Failure, Verdict};
 use crate::conform::world::{Call, Done, Fd, SCAN_ROOM, Stop, Thread};
 
 /// Where regular files are made.
-const FILE_FOLDERS: [&str; 3] = ["/var/tmp\0", "/tmp\0", "/root\0"];
+const FILE_FOLDERS: [&str; 3] = ["/var/tmp\0", "/tmp\0", ".\0"];
 const CURRENT_FOLDER: u64 = (libc::AT_FDCWD as i64).cast_unsigned();
 const NO_FD: u64 = u64::MAX;
 
-/// Begins a call; one that cannot block is over when this returns.
+/// Begins a call; one that takes several system calls is over when this returns.
 pub(super) fn start(world: &mut KernelWorld, who: Thread, call: Call) -> Verdict<State> {
     let scratch = world.actor(who)?.hand.scratch();
-    let mut ask = |request: &Request<'_>, ending| -> Verdict<State> {
-        world.actor(who)?.hand.ask(request)?;
-        Ok(State::Asked(ending))
-    };
-    match call {
-        Call::Load { at, len } => ask(&Request::Load { at, len: bound(len) }, Ending::Plain),
-        Call::Store { at, bytes } => ask(&Request::Store { at, bytes: &bytes }, Ending::Plain),
-        Call::KernelLoad { at, len } => {
-            ask(&Request::KernelLoad { at, len: bound(len) }, Ending::Counted)
+    let raw = access(world, &call, scratch)
+        .or_else(|| memory(&call))
+        .or_else(|| object(&call, scratch))
+        .or_else(|| descriptor(&call, scratch));
+    match raw {
+        Some(raw) => raw.ask(world, who),
+        None => special(world, who, call),
+    }
+}
+
+/// One system call of a puppet, and what to make of its reply.
+struct Raw {
+    nr: i64,
+    args: [u64; 6],
+    input: Vec<u8>,
+    output_len: u64,
+    ending: Ending,
+}
+
+impl Raw {
+    fn new<const N: usize>(nr: i64, given: [u64; N]) -> Raw {
+        let mut args = [0; 6];
+        args[..N].copy_from_slice(&given);
+        Raw { nr, args, input: Vec::new(), output_len: 0, ending: Ending::Plain }
+    }
+
+    /// Puts these bytes at the start of the scratch area first.
+    fn input(self, bytes: &[u8]) -> Raw {
+        Raw { input: bytes.to_vec(), ..self }
+    }
+
+    /// Brings this many bytes of the scratch area back.
+    fn output(self, output_len: u64, ending: Ending) -> Raw {
+        Raw { output_len, ending, ..self }
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request::Syscall {
+            nr: self.nr.cast_unsigned(),
+            args: self.args,
+            input: &self.input,
+            output_len: bound(self.output_len),
         }
-        Call::KernelStore { at, bytes } => {
-            ask(&Request::KernelStore { at, bytes: &bytes }, Ending::Plain)
-        }
+    }
+
+    fn ask(self, world: &mut KernelWorld, who: Thread) -> Verdict<State> {
+        world.actor(who)?.hand.ask(&self.request())?;
+        Ok(State::Asked(self.ending))
+    }
+
+    /// Makes the call, which cannot block, and waits for it.
+    fn make(&self, world: &mut KernelWorld, who: Thread) -> Verdict<Done> {
+        done_of(world.quick(who, &self.request())?)
+    }
+}
+
+/// Memory of another process; accesses to the own are no system calls.
+fn access(world: &KernelWorld, call: &Call, scratch: u64) -> Option<Raw> {
+    let Call::RemoteLoad { of, at, len } = *call else { return None };
+    let pid = world.cast.get(bound(of.0.into())).map_or(0, |member| member.puppet.pid());
+    let raw = Raw::new(libc::SYS_process_vm_readv, [pid.into(), scratch, 1, scratch + 16, 1, 0]);
+    let iovecs = remote_iovecs(scratch, at, len);
+    Some(raw.input(&iovecs).output(len + 32, Ending::CountedFrom(32)))
+}
+
+/// Calls that change the address space.
+fn memory(call: &Call) -> Option<Raw> {
+    Some(match *call {
         Call::Map { at, len, prot, flags, fd, offset } => {
             let fd = fd.map_or(NO_FD, |fd| fd.0.into());
-            let args = [at, len, prot.into(), flags.into(), fd, offset];
-            ask(&plain(libc::SYS_mmap, args), Ending::Plain)
+            Raw::new(libc::SYS_mmap, [at, len, prot.into(), flags.into(), fd, offset])
         }
-        Call::Unmap { at, len } => {
-            ask(&plain(libc::SYS_munmap, [at, len, 0, 0, 0, 0]), Ending::Plain)
-        }
+        Call::Unmap { at, len } => Raw::new(libc::SYS_munmap, [at, len]),
         Call::Remap { from, len, new_len, flags, to } => {
-            let args = [from, len, new_len, flags.into(), to, 0];
-            ask(&plain(libc::SYS_mremap, args), Ending::Plain)
+            Raw::new(libc::SYS_mremap, [from, len, new_len, flags.into(), to])
         }
-        Call::Protect { at, len, prot } => {
-            ask(&plain(libc::SYS_mprotect, [at, len, prot.into(), 0, 0, 0]), Ending::Plain)
-        }
-        Call::Advise { at, len, advice } => {
-            ask(&plain(libc::SYS_madvise, [at, len, advice.into(), 0, 0, 0]), Ending::Plain)
-        }
-        Call::Lock { at, len } => {
-            ask(&plain(libc::SYS_mlock, [at, len, 0, 0, 0, 0]), Ending::Plain)
-        }
-        Call::Resize { fd, len } => {
-            ask(&plain(libc::SYS_ftruncate, [fd.0.into(), len, 0, 0, 0, 0]), Ending::Plain)
-        }
+        Call::Protect { at, len, prot } => Raw::new(libc::SYS_mprotect, [at, len, prot.into()]),
+        Call::Advise { at, len, advice } => Raw::new(libc::SYS_madvise, [at, len, advice.into()]),
+        Call::Lock { at, len } => Raw::new(libc::SYS_mlock, [at, len]),
+        _ => return None,
+    })
+}
+
+/// Calls that change an object behind mappings.
+fn object(call: &Call, scratch: u64) -> Option<Raw> {
+    const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    Some(match call {
+        Call::Resize { fd, len } => Raw::new(libc::SYS_ftruncate, [fd.0.into(), *len]),
         Call::Punch { fd, offset, len } => {
-            let mode =
-                u64::from((libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE).cast_unsigned());
-            let args = [fd.0.into(), mode, offset, len, 0, 0];
-            ask(&plain(libc::SYS_fallocate, args), Ending::Plain)
+            let mode = u64::from(PUNCH.cast_unsigned());
+            Raw::new(libc::SYS_fallocate, [fd.0.into(), mode, *offset, *len])
         }
         Call::WriteObject { fd, offset, bytes } => {
-            let args = [fd.0.into(), scratch, bytes.len() as u64, offset, 0, 0];
-            ask(&with(libc::SYS_pwrite64, args, &bytes, 0), Ending::Plain)
+            let args = [fd.0.into(), scratch, bytes.len() as u64, *offset];
+            Raw::new(libc::SYS_pwrite64, args).input(bytes)
         }
         Call::ReadObject { fd, offset, len } => {
-            let args = [fd.0.into(), scratch, len, offset, 0, 0];
-            ask(&with(libc::SYS_pread64, args, &[], len), Ending::Counted)
+            let args = [fd.0.into(), scratch, *len, *offset];
+            Raw::new(libc::SYS_pread64, args).output(*len, Ending::Counted)
         }
-        Call::Userfaultfd { flags } => {
-            let nr = i64::from(SYS_USERFAULTFD);
-            ask(&plain(nr, [flags.into(), 0, 0, 0, 0, 0]), Ending::Plain)
-        }
-        Call::OpenDevice => {
-            let flags = u64::from((libc::O_RDWR | libc::O_CLOEXEC).cast_unsigned());
-            let args = [CURRENT_FOLDER, scratch, flags, 0, 0, 0];
-            ask(&with(libc::SYS_openat, args, b"/dev/userfaultfd\0", 0), Ending::Plain)
+        _ => return None,
+    })
+}
+
+/// Calls on descriptors, userfaultfds first of all.
+fn descriptor(call: &Call, scratch: u64) -> Option<Raw> {
+    Some(match call {
+        Call::Userfaultfd { flags } => Raw::new(SYS_USERFAULTFD.into(), [(*flags).into()]),
+        Call::OpenDevice => open("/dev/userfaultfd\0", scratch, libc::O_RDWR),
+        Call::ReopenReadOnly { fd } => {
+            open(&format!("/proc/self/fd/{}\0", fd.0), scratch, libc::O_RDONLY)
         }
         Call::Ioctl { fd, request, argument } => {
-            let args = [fd.0.into(), request.into(), scratch, 0, 0, 0];
-            let len = argument.len() as u64;
-            ask(&with(libc::SYS_ioctl, args, &argument, len), Ending::Plain)
+            Raw::new(libc::SYS_ioctl, [fd.0.into(), (*request).into(), scratch])
+                .input(argument)
+                .output(argument.len() as u64, Ending::Plain)
         }
         Call::IoctlWord { fd, request, word } => {
-            let args = [fd.0.into(), request.into(), word, 0, 0, 0];
-            ask(&plain(libc::SYS_ioctl, args), Ending::Plain)
+            Raw::new(libc::SYS_ioctl, [fd.0.into(), (*request).into(), *word])
         }
         Call::Read { fd, len } => {
-            let args = [fd.0.into(), scratch, len, 0, 0, 0];
-            ask(&with(libc::SYS_read, args, &[], len), Ending::Counted)
+            Raw::new(libc::SYS_read, [fd.0.into(), scratch, *len]).output(*len, Ending::Counted)
         }
-        Call::ReadTo { fd, at, len } => {
-            ask(&plain(libc::SYS_read, [fd.0.into(), at, len, 0, 0, 0]), Ending::Plain)
+        Call::ReadTo { fd, at, len } => Raw::new(libc::SYS_read, [fd.0.into(), *at, *len]),
+        Call::Write { fd } => Raw::new(libc::SYS_write, [fd.0.into(), scratch, 8]),
+        Call::Seek { fd, offset } => Raw::new(libc::SYS_lseek, [fd.0.into(), *offset, 0]),
+        // The timeout behind the pollfd is zero; without one poll waits.
+        Call::Poll { fd } => poll(*fd, scratch, scratch + 8),
+        Call::PollWait { fd } => poll(*fd, scratch, 0),
+        Call::Close { fd } => Raw::new(libc::SYS_close, [fd.0.into()]),
+        Call::Duplicate { fd } => Raw::new(libc::SYS_dup, [fd.0.into()]),
+        _ => return None,
+    })
+}
+
+/// Accesses, and calls that take more than one system call.
+fn special(world: &mut KernelWorld, who: Thread, call: Call) -> Verdict<State> {
+    let hand = &mut world.actor(who)?.hand;
+    match call {
+        Call::Load { at, len } => {
+            hand.ask(&Request::Load { at, len: bound(len) })?;
+            Ok(State::Asked(Ending::Plain))
         }
-        Call::Write { fd } => {
-            ask(&plain(libc::SYS_write, [fd.0.into(), scratch, 8, 0, 0, 0]), Ending::Plain)
+        Call::Store { at, bytes } => {
+            hand.ask(&Request::Store { at, bytes: &bytes })?;
+            Ok(State::Asked(Ending::Plain))
         }
-        Call::Seek { fd, offset } => {
-            ask(&plain(libc::SYS_lseek, [fd.0.into(), offset, 0, 0, 0, 0]), Ending::Plain)
+        Call::KernelLoad { at, len } => {
+            hand.ask(&Request::KernelLoad { at, len: bound(len) })?;
+            Ok(State::Asked(Ending::Counted))
         }
-        Call::Poll { fd } => {
-            let args = [scratch, 1, scratch + 8, 0, 0, 0];
-            ask(&with(libc::SYS_ppoll, args, &poll_input(fd), 8), Ending::Polled)
+        Call::KernelStore { at, bytes } => {
+            hand.ask(&Request::KernelStore { at, bytes: &bytes })?;
+            Ok(State::Asked(Ending::Plain))
         }
-        Call::PollWait { fd } => {
-            let args = [scratch, 1, 0, 0, 0, 0];
-            ask(&with(libc::SYS_ppoll, args, &poll_input(fd), 8), Ending::Polled)
+        Call::Exec => {
+            hand.ask(&Request::Exec)?;
+            Ok(State::Asked(Ending::Replaced))
         }
-        Call::Close { fd } => {
-            ask(&plain(libc::SYS_close, [fd.0.into(), 0, 0, 0, 0, 0]), Ending::Plain)
-        }
-        Call::Duplicate { fd } => {
-            ask(&plain(libc::SYS_dup, [fd.0.into(), 0, 0, 0, 0, 0]), Ending::Plain)
-        }
-        Call::Exec => ask(&Request::Exec, Ending::Replaced),
-        Call::Fork => {
-            let newborn = world.actor(who)?.hand.ask_fork()?;
-            Ok(State::Asked(Ending::Forked(newborn)))
-        }
-        Call::RemoteLoad { of, at, len } => {
-            let pid = world.cast.get(bound(of.0.into())).map_or(0, |member| member.puppet.pid());
-            let iovecs = remote_iovecs(scratch, at, len);
-            let args = [pid.into(), scratch, 1, scratch + 16, 1, 0];
-            let request = with(libc::SYS_process_vm_readv, args, &iovecs, len + 32);
-            world.actor(who)?.hand.ask(&request)?;
-            Ok(State::Asked(Ending::CountedFrom(32)))
-        }
+        Call::Fork => Ok(State::Asked(Ending::Forked(hand.ask_fork()?))),
         Call::Memfd { len, huge } => memfd(world, who, len, huge),
         Call::RegularFile { len } => regular_file(world, who, len),
-        Call::ReopenReadOnly { fd } => {
-            let path = format!("/proc/self/fd/{}\0", fd.0);
-            open(world, who, &path, libc::O_RDONLY).map(State::Over)
-        }
         Call::DropPrivileges => drop_privileges(world, who),
         Call::Pagemap { at, pages } => pagemap(world, who, at, pages),
         Call::Fdinfo { fd } => fdinfo(world, who, fd),
         Call::Scan { argument } => scan(world, who, &argument),
         Call::Pin { at, len } => pin(world, who, at, len),
+        other => Err(Failure::Broken(format!("the kernel's world cannot do {other:?}"))),
     }
 }
 
@@ -148,16 +199,15 @@ fn bound(len: u64) -> usize {
     usize::try_from(len).unwrap_or(TRANSFER_MAX).min(TRANSFER_MAX)
 }
 
-fn plain(nr: i64, args: [u64; 6]) -> Request<'static> {
-    with(nr, args, &[], 0)
+fn open(path: &str, scratch: u64, flags: i32) -> Raw {
+    let flags = u64::from((flags | libc::O_CLOEXEC).cast_unsigned());
+    Raw::new(libc::SYS_openat, [CURRENT_FOLDER, scratch, flags, 0o600]).input(path.as_bytes())
 }
 
-fn with(nr: i64, args: [u64; 6], input: &[u8], output_len: u64) -> Request<'_> {
-    Request::Syscall { nr: nr.cast_unsigned(), args, input, output_len: bound(output_len) }
-}
-
-fn quick(world: &mut KernelWorld, who: Thread, request: &Request<'_>) -> Verdict<Done> {
-    done_of(world.quick(who, request)?)
+fn poll(fd: Fd, scratch: u64, timeout: u64) -> Raw {
+    Raw::new(libc::SYS_ppoll, [scratch, 1, timeout])
+        .input(&poll_input(fd))
+        .output(8, Ending::Polled)
 }
 
 /// A pollfd that waits for input, and a timeout of zero behind it.
@@ -173,32 +223,26 @@ fn remote_iovecs(scratch: u64, at: u64, len: u64) -> Vec<u8> {
     [scratch + 32, len, at, len].iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-fn open(world: &mut KernelWorld, who: Thread, path: &str, flags: i32) -> Verdict<Done> {
-    let scratch = world.actor(who)?.hand.scratch();
-    let flags = u64::from((flags | libc::O_CLOEXEC).cast_unsigned());
-    let args = [CURRENT_FOLDER, scratch, flags, 0o600, 0, 0];
-    quick(world, who, &with(libc::SYS_openat, args, path.as_bytes(), 0))
-}
-
 /// Gives a new object its size; the descriptor stays the value.
 fn sized(world: &mut KernelWorld, who: Thread, made: Done, len: u64) -> Verdict<State> {
     let Ok(fd) = made.result else { return Ok(State::Over(made)) };
-    let resized = quick(world, who, &plain(libc::SYS_ftruncate, [fd, len, 0, 0, 0, 0]))?;
+    let resized = Raw::new(libc::SYS_ftruncate, [fd, len]).make(world, who)?;
     Ok(State::Over(if resized.result.is_ok() { made } else { resized }))
 }
 
 fn memfd(world: &mut KernelWorld, who: Thread, len: u64, huge: bool) -> Verdict<State> {
     let scratch = world.actor(who)?.hand.scratch();
     let flags = libc::MFD_CLOEXEC | if huge { libc::MFD_HUGETLB } else { 0 };
-    let args = [scratch, flags.into(), 0, 0, 0, 0];
-    let made = quick(world, who, &with(libc::SYS_memfd_create, args, b"conform\0", 0))?;
+    let create = Raw::new(libc::SYS_memfd_create, [scratch, flags.into()]).input(b"conform\0");
+    let made = create.make(world, who)?;
     sized(world, who, made, len)
 }
 
 fn regular_file(world: &mut KernelWorld, who: Thread, len: u64) -> Verdict<State> {
+    let scratch = world.actor(who)?.hand.scratch();
     let mut last = Done { result: Err(Stop::Refused(EIO)), bytes: Vec::new() };
     for folder in FILE_FOLDERS {
-        last = open(world, who, folder, libc::O_TMPFILE | libc::O_RDWR)?;
+        last = open(folder, scratch, libc::O_TMPFILE | libc::O_RDWR).make(world, who)?;
         if last.result.is_ok() {
             break;
         }
@@ -210,11 +254,11 @@ fn drop_privileges(world: &mut KernelWorld, who: Thread) -> Verdict<State> {
     const NOBODY: u64 = 65534;
     let kill = u64::from(libc::SIGKILL.unsigned_abs());
     let pdeathsig = u64::from(libc::PR_SET_PDEATHSIG.unsigned_abs());
-    quick(world, who, &plain(libc::SYS_setgroups, [0; 6]))?;
-    quick(world, who, &plain(libc::SYS_setresgid, [NOBODY, NOBODY, NOBODY, 0, 0, 0]))?;
-    quick(world, who, &plain(libc::SYS_setresuid, [NOBODY, NOBODY, NOBODY, 0, 0, 0]))?;
+    Raw::new(libc::SYS_setgroups, [0, 0]).make(world, who)?;
+    Raw::new(libc::SYS_setresgid, [NOBODY; 3]).make(world, who)?;
+    Raw::new(libc::SYS_setresuid, [NOBODY; 3]).make(world, who)?;
     // Changing the user disarms the signal that ties a puppet to its driver.
-    quick(world, who, &plain(libc::SYS_prctl, [pdeathsig, kill, 0, 0, 0, 0])).map(State::Over)
+    Raw::new(libc::SYS_prctl, [pdeathsig, kill]).make(world, who).map(State::Over)
 }
 
 /// The driver reads the entries: no puppet is needed to look.
@@ -242,12 +286,14 @@ fn scan(world: &mut KernelWorld, who: Thread, argument: &[u8]) -> Verdict<State>
     if arg.vec == SCAN_ROOM {
         arg.vec = scratch + ARG_LEN as u64;
     }
-    let opened = open(world, who, "/proc/self/pagemap\0", libc::O_RDONLY)?;
+    let opened = open("/proc/self/pagemap\0", scratch, libc::O_RDONLY).make(world, who)?;
     let Ok(fd) = opened.result else { return Ok(State::Over(opened)) };
-    let args = [fd, PAGEMAP_SCAN.into(), scratch, 0, 0, 0];
     let room = ARG_LEN as u64 + arg.vec_len.min(1000) * REGION_LEN;
-    let done = quick(world, who, &with(libc::SYS_ioctl, args, &arg.to_bytes(), room))?;
-    quick(world, who, &plain(libc::SYS_close, [fd, 0, 0, 0, 0, 0]))?;
+    let done = Raw::new(libc::SYS_ioctl, [fd, PAGEMAP_SCAN.into(), scratch])
+        .input(&arg.to_bytes())
+        .output(room, Ending::Plain)
+        .make(world, who)?;
+    Raw::new(libc::SYS_close, [fd]).make(world, who)?;
     Ok(State::Over(done))
 }
 
@@ -256,16 +302,11 @@ fn pin(world: &mut KernelWorld, who: Thread, at: u64, len: u64) -> Verdict<State
     const PARAMS_LEN: usize = 120;
     const REGISTER_BUFFERS: u64 = 0;
     let scratch = world.actor(who)?.hand.scratch();
-    let params = [0; PARAMS_LEN];
-    let setup = [1, scratch, 0, 0, 0, 0];
-    let ring = quick(world, who, &with(libc::SYS_io_uring_setup, setup, &params, 0))?;
+    let setup = Raw::new(libc::SYS_io_uring_setup, [1, scratch]).input(&[0; PARAMS_LEN]);
+    let ring = setup.make(world, who)?;
     let Ok(fd) = ring.result else { return Ok(State::Over(ring)) };
     let iovec: Vec<u8> = [at, len].iter().flat_map(|word| word.to_ne_bytes()).collect();
-    let register = [fd, REGISTER_BUFFERS, scratch, 1, 0, 0];
-    let pinned = quick(world, who, &with(libc::SYS_io_uring_register, register, &iovec, 0))?;
-    match pinned.result {
-        Ok(_) => Ok(State::Over(ring)),
-        Err(Stop::Refused(EFAULT)) => Err(Failure::Broken("pinning unmapped memory".into())),
-        Err(_) => Ok(State::Over(pinned)),
-    }
+    let register = Raw::new(libc::SYS_io_uring_register, [fd, REGISTER_BUFFERS, scratch, 1]);
+    let pinned = register.input(&iovec).make(world, who)?;
+    Ok(State::Over(if pinned.result.is_ok() { ring } else { pinned }))
 }
