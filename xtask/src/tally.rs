@@ -22,6 +22,8 @@ pub(crate) struct Tally {
     skips: Vec<String>,
     /// What failed, by name.
     failures: Vec<String>,
+    /// Whether the output of passing tests is being read.
+    among_successes: bool,
     /// The test whose shown output is being read.
     section: Option<String>,
     /// Tests of the current program that passed in libtest's eyes and skipped in ours.
@@ -29,13 +31,21 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Takes one line of a test program's output.
-    pub(crate) fn line(&mut self, line: &str) {
+    /// Takes one line of a test program's output; says whether it is worth showing.
+    ///
+    /// What passing tests print is read for skips, which are listed at the end.
+    pub(crate) fn line(&mut self, line: &str) -> bool {
         let line = line.trim_end();
+        self.read(line);
+        !self.among_successes
+    }
+
+    fn read(&mut self, line: &str) {
         if let Some(name) = section_start(line) {
             self.section = Some(name.to_owned());
         } else if matches!(line, "successes:" | "failures:") {
             self.section = None;
+            self.among_successes = line == "successes:";
         } else if let Some(counts) = parse_result(line) {
             self.add(counts);
         } else if let Some(reason) = line.trim_start().strip_prefix(SKIP) {
@@ -108,6 +118,7 @@ impl Tally {
         self.skipped += counts.ignored + moved;
         self.passed_but_skipped.clear();
         self.section = None;
+        self.among_successes = false;
     }
 }
 
@@ -187,6 +198,20 @@ mod tests {
         );
         assert_eq!(tally.closing_line(), "1 passed, 0 failed, 1 skipped");
         assert_eq!(tally.skips[0], "gdb_agrees: gdb is missing");
+    }
+
+    #[test]
+    fn output_of_passing_tests_is_not_worth_showing_and_the_rest_is() {
+        let mut tally = Tally::default();
+        let shown: Vec<&str> = "test a ... ok\n\nsuccesses:\n\n---- a stdout ----\nchatter\n\n\
+                                failures:\n\n---- b stdout ----\npanicked\n\
+                                test result: FAILED. 1 passed; 1 failed; 0 ignored\nDoc-tests"
+            .lines()
+            .filter(|line| tally.line(line))
+            .collect();
+        assert!(!shown.contains(&"chatter"));
+        assert!(shown.contains(&"panicked"));
+        assert!(shown.contains(&"Doc-tests"));
     }
 
     #[test]

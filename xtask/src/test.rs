@@ -20,6 +20,9 @@ const NEEDS: &[Need] = &[
     Need { program: "redis-server", packages: "redis-server", used_for: "tests on redis" },
 ];
 
+/// A run that takes longer than this hangs, and is better ended with its output at hand.
+const TIMEOUT_S: u32 = 45 * 60;
+
 /// Options of `cargo xtask test`.
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
@@ -39,21 +42,23 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     }
     let mut tally = Tally::default();
     let succeeded = each_line(&mut cargo_test(args)?, |line| {
-        println!("{line}");
-        tally.line(line);
+        if tally.line(line) {
+            println!("{line}");
+        }
     })?;
     if succeeded && tally.is_empty() {
         tally.fail("no test ran".to_owned());
     }
     if !succeeded && tally.failed() == 0 {
-        tally.fail("cargo test: did not build, or a test program died; see above".to_owned());
+        tally.fail("cargo test: did not build, hung, or a test program died; see above".to_owned());
     }
     tally.print();
     Ok(tally.failed() == 0)
 }
 
 fn cargo_test(args: &Args) -> Result<Command> {
-    let mut command = cargo();
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", &TIMEOUT_S.to_string()]).arg(cargo().get_program());
     command.current_dir(workspace_root()?).args(["test", "--no-fail-fast"]);
     if args.cargo_args.is_empty() {
         // Features only add; what they add is tested too.

@@ -17,7 +17,7 @@ mod serial;
 mod userland;
 
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -74,7 +74,7 @@ pub(crate) struct Args {
     /// [default: 6.1 on x86_64, 6.12 on aarch64, where write-protection came with 6.10]
     #[arg(long)]
     kernel: Option<String>,
-    /// Run this instead of the tests; tests are in /tests, ours and Debian's programs on the path
+    /// Run this instead of the tests, which are on the path like `faultless` and Debian's programs
     #[arg(last = true)]
     command: Vec<String>,
 }
@@ -98,10 +98,16 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         disk: &disk,
         timeout_s: plan.jobs.iter().map(|job| job.timeout_s).sum::<u64>() + BOOT_TIMEOUT_S,
     };
+    let log_path = apt.dir().join("console.log");
+    let mut log = BufWriter::new(File::create(&log_path)?);
     let clean = boot::boot(&machine, |line| {
-        println!("{line}");
-        console.line(line);
+        // The log is a convenience; the test is not to fail for want of it.
+        let _ = writeln!(log, "{line}");
+        if console.line(line) {
+            println!("{line}");
+        }
     })?;
+    println!("the whole console is in {}", log_path.display());
     let mut tally = console.finish(clean);
     if tally.is_empty() {
         tally.fail("no test ran".to_owned());
@@ -168,7 +174,7 @@ fn plan_of(content: &Content, command: &[String]) -> Plan {
         vec![job("command", &words)]
     };
     let env = [
-        ("PATH", format!("{TOOLS_DIR}:/usr/bin:/usr/sbin")),
+        ("PATH", format!("{TOOLS_DIR}:{TESTS_DIR}:/usr/bin:/usr/sbin")),
         ("HOME", "/tmp".to_owned()),
         ("RUST_BACKTRACE", "1".to_owned()),
         ("FAULTLESS_BIN", format!("{TOOLS_DIR}/faultless")),

@@ -27,17 +27,18 @@ struct Running {
 }
 
 impl Console {
-    /// Takes one line; kernel messages and the like are of no consequence.
-    pub(crate) fn line(&mut self, line: &str) {
+    /// Takes one line; says whether it is worth showing.
+    pub(crate) fn line(&mut self, line: &str) -> bool {
         match Mark::parse(line) {
+            None => return self.tally.line(line),
             Some(Mark::Begin { job }) => {
                 let (failed, results) = (self.tally.failed(), self.tally.results());
                 self.job = Some(Running { name: job, failed, results });
             }
             Some(Mark::End { job, outcome }) => self.end(&job, outcome),
             Some(Mark::Done) => self.done = true,
-            None => self.tally.line(line),
         }
+        true
     }
 
     /// Whether the guest carried out its whole plan.
