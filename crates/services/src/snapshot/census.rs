@@ -14,7 +14,8 @@ use super::vma::Vma;
 /// Looks at page tables.
 pub(super) struct Census<'a> {
     pagemap: &'a Pagemap,
-    has_scan: bool,
+    /// The categories `PAGEMAP_SCAN` knows; `None` if there is no such call.
+    known: Option<Category>,
 }
 
 /// Pages looked at in one go without `PAGEMAP_SCAN`: 2 GiB of address space.
@@ -23,21 +24,24 @@ const WINDOW: usize = 512 << 10;
 impl<'a> Census<'a> {
     /// Finds out how this kernel can be asked.
     pub(super) fn new(pagemap: &'a Pagemap) -> Census<'a> {
-        let has_scan = PagemapScan::known_categories(pagemap).is_ok();
-        Census { pagemap, has_scan }
+        Census { pagemap, known: PagemapScan::known_categories(pagemap).ok() }
     }
 
     /// Returns the pages of `range` that hold something, in memory or swapped out; pages that
     /// are zero for certain are left out. Categories tell huge pages and unprotected ones
     /// (`WRITTEN`).
     pub(super) fn present(&self, range: VaRange) -> io::Result<Vec<ScanRegion>> {
-        if !self.has_scan {
-            return self.words(range, |entry| entry.is_present() || entry.is_swapped());
-        }
+        let Some(known) = self.known else {
+            return self.words(range, |entry| {
+                (entry.is_present() || entry.is_swapped()) && !entry.is_guard()
+            });
+        };
+        // Guards look swapped out. Where the kernel cannot tell them, they are found out later.
+        let without = Category::PFNZERO | (Category::GUARD & known);
         let found = PagemapScan::new()
             .anyof(Category::PRESENT | Category::SWAPPED)
-            .inverted(Category::PFNZERO)
-            .required(Category::PFNZERO)
+            .inverted(without)
+            .required(without)
             .return_mask(Category::HUGE | Category::WRITTEN);
         self.scan(found, range)
     }
@@ -45,7 +49,7 @@ impl<'a> Census<'a> {
     /// Returns the pages of a private file mapping that are the program's own: not the file's
     /// any more because it has written to them.
     pub(super) fn written(&self, range: VaRange) -> io::Result<Vec<VaRange>> {
-        let found = if self.has_scan {
+        let found = if self.known.is_some() {
             let own = PagemapScan::new()
                 .anyof(Category::PRESENT | Category::SWAPPED)
                 .inverted(Category::FILE)
@@ -136,7 +140,7 @@ mod tests {
         }
         let pagemap = Pagemap::of_self().expect("/proc");
         let census = Census::new(&pagemap);
-        let words = Census { pagemap: &pagemap, has_scan: false };
+        let words = Census { pagemap: &pagemap, known: None };
         let ranges = |census: &Census<'_>| -> Vec<VaRange> {
             census.present(memory.range()).expect("a look").iter().map(|r| r.range).collect()
         };

@@ -13,8 +13,9 @@ use rustix::io::Errno;
 
 use super::error::SnapshotError;
 
-/// How long one thread may take to stop.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one thread may take to stop: the others stand still meanwhile, so an error is better
+/// than waiting for a disk that hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The other register sets of a thread, in the order the kernel writes them.
 #[cfg(target_arch = "x86_64")]

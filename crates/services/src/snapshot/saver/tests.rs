@@ -420,13 +420,27 @@ fn violations(seed: u64, missing: Missing) -> Vec<String> {
     let mut saver = Saver::new(Pages::new(PageSize::KIB4, runs), live, Vec::new(), VecDeque::new());
     let mut done = Done::default();
     let mut wrong = Vec::new();
+    let mut holds = Vec::new();
     for turn in 0.. {
         if turn == 20_000 {
             wrong.push("the snapshot does not end".to_owned());
             break;
         }
         world.run();
+        if world.rng.below(10) == 0 {
+            let (start, end) = world.span();
+            holds.push(range(start, end));
+            saver.hold(holds.len() as u64 - 1, range(start, end));
+        }
         let served = saver.serve(&mut world, &mut core, turn, &mut done).unwrap();
+        for ticket in done.settled.drain(..) {
+            let held = holds[usize::try_from(ticket).unwrap()];
+            for place in saver.live.at(held) {
+                if saver.pages().pending_in(place.cut).next().is_some() {
+                    wrong.push(format!("a hold of {held} was settled too early"));
+                }
+            }
+        }
         if served == Turn::Done && saver.work(&mut world, &mut core).unwrap() == Turn::Done {
             break;
         }
