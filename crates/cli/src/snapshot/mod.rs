@@ -51,8 +51,8 @@ pub(crate) struct Args {
     )]
     compress: Option<i32>,
 
-    /// The most memory that saved pages may take on their way to the disk; when it is full, the
-    /// process waits where it writes
+    /// The most memory that saved pages may take on their way to the disk, but always room for
+    /// two of the largest pages; when it is full, the process waits where it writes
     #[arg(
         long,
         value_name = "SIZE",

@@ -232,12 +232,14 @@ impl Job {
     ) -> Result<Job, SnapshotError> {
         let taken_at = unix_ns();
         let largest = cut.runs.iter().map(|run| run.grain.bytes()).max().unwrap_or(BLOCK);
-        let pool = Pool::new(options.buffer, largest.max(BACKGROUND.bytes()))
+        let early = copied_len(&cut.copied);
+        // What was copied in the pause is on its way to the disk already, in memory of its own.
+        let left = Bytes(options.buffer.0.saturating_sub(early.0));
+        let pool = Pool::new(left, largest.max(BACKGROUND.bytes()))
             .map_err(|errno| own("making an eventfd", errno.into()))?;
         let output = output(options, pending, cut.layout.clone())?;
         let disk = Disk::start(output, Arc::clone(&pool))
             .map_err(|error| own("starting a thread", error))?;
-        let early = copied_len(&cut.copied);
         for (at, data) in cut.copied.drain(..) {
             disk.put_copied(at, data);
         }
