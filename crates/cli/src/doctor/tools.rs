@@ -1,5 +1,5 @@
-//! What a snapshot uses besides userfaultfd, each really tried: on this process, and attaching
-//! on a child.
+//! What is used beside userfaultfd, by a snapshot or by other users of the crates, each really
+//! tried: on this process, and attaching on a child.
 
 use std::os::fd::AsRawFd as _;
 
