@@ -1,8 +1,8 @@
 //! Reads every text file of the repository for what no compiler checks.
 //!
-//! Called by [`crate::ci`]. Rules: lines of at most 100 characters, a `//!` header in every Rust
-//! file, no leftovers of unfinished work, no text about one person's machine. Long files are only
-//! reported: length is a smell, not an error.
+//! Called by [`crate::ci`], and a test. Rules: lines of at most 100 characters, a `//!` header in
+//! every Rust file, no leftovers of unfinished work, no text about one person's machine. Long files
+//! are only reported: length is a smell, not an error.
 
 use std::path::Path;
 use std::process::Command;
@@ -82,6 +82,17 @@ fn check(path: &str, text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::workspace_root;
+
+    #[test]
+    fn the_repository_is_tidy() {
+        let root = workspace_root().unwrap();
+        if !root.join(".git").exists() {
+            println!("skipped: not a git checkout, which files belong to it is unknown");
+            return;
+        }
+        assert!(run(&root).unwrap(), "the complaints are above");
+    }
 
     #[test]
     fn a_tidy_file_has_no_complaints() {

@@ -70,7 +70,8 @@ fn damage() -> impl Strategy<Value = Damage> {
         3 => (index(), any::<u8>()).prop_map(|(at, to)| Damage::Byte(at, to)),
         5 => (index(), words).prop_map(|(at, to)| Damage::Word(at, to)),
         1 => index().prop_map(Damage::Cut),
-        1 => (index(), index(), any::<u8>()).prop_map(|(from, to, len)| Damage::Copy(from, to, len)),
+        1 => (index(), index(), any::<u8>())
+            .prop_map(|(from, to, len)| Damage::Copy(from, to, len)),
     ]
 }
 

@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::arch::Arch;
 use crate::command::each_line;
 
-/// Memory of the guest: the tests stay below 1 GiB, the stamping target and its cores take the rest.
+/// Memory of the guest: the tests stay below 1 GiB, the stamping target takes the rest.
 const MEMORY: &str = "3G";
 
 /// A machine about to be booted.

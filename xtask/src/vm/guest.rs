@@ -1,7 +1,8 @@
-//! The first process inside a machine booted by `cargo xtask vm`: mounts, runs the plan, powers off.
+//! The first process inside a machine booted by `cargo xtask vm`: mounts, runs, powers off.
 //!
 //! The kernel starts this program as `/init vm-guest`. It mounts the usual file systems, starts
-//! itself a second time as the runner of the [`Plan`], reaps every orphan meanwhile, and powers off.
+//! itself a second time as the runner of the [`Plan`], reaps every orphan meanwhile, and powers
+//! off.
 //!
 //! # Invariants
 //! - Process 1 waits for *any* child. Orphans of the tests end up here, and a test that watches a

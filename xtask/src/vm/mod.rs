@@ -1,8 +1,9 @@
 //! `cargo xtask vm`: the kernel-facing tests on another kernel or architecture, in QEMU.
 //!
-//! [`run`] fetches Debian's kernel ([`kernel`]) and some programs ([`userland`]), builds static programs ([`programs`]), packs them
-//! with a plan into an initramfs ([`initramfs`]), boots it ([`boot`]) and counts what the console
-//! says ([`serial`]). Inside, [`guest`] is process 1. [`plan`] is what both sides agree on.
+//! [`run`] fetches Debian's kernel ([`kernel`]) and some programs ([`userland`]), builds static
+//! programs of ours ([`programs`]), packs them with a plan into an initramfs ([`initramfs`]), boots
+//! it ([`boot`]) and counts what the console says ([`serial`]). Inside, [`guest`] is process 1.
+//! [`plan`] is what both sides agree on.
 
 mod apt;
 mod arch;

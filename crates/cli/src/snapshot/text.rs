@@ -62,7 +62,8 @@ fn writers(report: &Report) -> String {
     match report.faults {
         1 => format!("1 write waited for its page, up to {longest}"),
         faults => format!(
-            "{faults} writes waited for their page: half up to {}, 99 % up to {}, all up to {longest}",
+            "{faults} writes waited for their page: half up to {}, 99 % up to {}, all up to \
+             {longest}",
             duration(waited.p50),
             duration(waited.p99),
         ),

@@ -1,8 +1,9 @@
 //! Stopping and inspecting the threads of another process.
 //!
-//! [`Tracee`] is a seized thread. A seized thread runs until it is [interrupted](Tracee::interrupt);
-//! when the tracing thread or process dies, the kernel lets it go and it runs on with the registers
-//! it has. Whoever only reads registers can therefore be killed at any time without harm.
+//! [`Tracee`] is a seized thread. A seized thread runs until it is
+//! [interrupted](Tracee::interrupt); when the tracing thread or process dies, the kernel lets it go
+//! and it runs on with the registers it has. Whoever only reads registers can therefore be killed
+//! at any time without harm.
 //!
 //! # Invariants
 //! - Every request about a thread comes from the OS thread that seized it (the kernel answers

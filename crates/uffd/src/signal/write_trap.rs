@@ -1,8 +1,9 @@
 //! Writes caught by page protection and `SIGSEGV`: what there was before userfaultfd could protect.
 //!
-//! [`WriteTrap`] owns memory. A write to a part that [`WriteTrap::arm`] protected raises the signal;
-//! the handler takes the protection off that page and the write is made again. Nothing above needs
-//! more of the method: it serves as the yardstick for WRITEPROTECT, and where that is missing.
+//! [`WriteTrap`] owns memory. A write to a part that [`WriteTrap::arm`] protected raises the
+//! signal; the handler takes the protection off that page and the write is made again. Nothing
+//! above needs more of the method: it serves as the yardstick for WRITEPROTECT, and where that is
+//! missing.
 //!
 //! # Invariants
 //! - While the handler is installed, the range it knows is that of a mapping that lives: the trap

@@ -46,8 +46,8 @@ fn allocated(curve: &[(u64, PairedRatio)]) -> Option<String> {
         "is open"
     };
     Some(format!(
-        "claim \"COPY has 20 % lower latency than allocate + MOVE\" {verdict} here: at {batch} page \
-         a call COPY takes {} % less time, allocate + MOVE {} times COPY (quartiles {} to {})",
+        "claim \"COPY has 20 % lower latency than allocate + MOVE\" {verdict} here: at {batch} \
+         page a call COPY takes {} % less time, allocate + MOVE {} times COPY (quartiles {} to {})",
         percent(1.0 - 1.0 / ratio.median),
         significant(ratio.median),
         significant(ratio.p25),

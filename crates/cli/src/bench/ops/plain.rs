@@ -1,4 +1,5 @@
-//! What a page costs without userfaultfd: copied where memory exists, or touched for the first time.
+//! What a page costs without userfaultfd: copied where memory exists, or touched for the first
+//! time.
 
 use std::hint::black_box;
 

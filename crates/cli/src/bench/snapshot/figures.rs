@@ -233,8 +233,8 @@ pub(super) fn grid(rows: &[Row]) -> Grid {
         "resident",
     ];
     let mut grid = Grid::new(&header).caption(
-        "medians; gap = longest time between two ticks of the target, pause = the same less waiting \
-         for a processor, writer at = its throughput while the tool works over that before",
+        "medians; gap = longest time between two ticks of the target, pause = the same less \
+         waiting for a processor, writer at = its throughput while the tool works over that before",
     );
     for row in rows {
         let own = |text: &dyn Fn(&OwnRow) -> String| row.own.as_ref().map_or("-".to_owned(), text);
