@@ -239,7 +239,10 @@ impl PagemapScan {
         }
         // SAFETY: the kernel has filled in as many regions as it says [K1].
         let filled = unsafe { room[..count.min(room.len())].assume_init_ref() };
-        Ok((filled, walk_end))
+        // The kernel gathers 512 regions at a time. If a later lot ends with the range it leaves
+        // the end of an earlier one in `walk_end`: what it found since would be found again.
+        let found_end = filled.last().map_or(walk_end, |last| Va(last.end));
+        Ok((filled, walk_end.max(found_end)))
     }
 
     fn argument(&self, range: VaRange) -> PmScanArg {

@@ -323,3 +323,22 @@ fn an_address_the_kernel_takes_for_another_is_no_range() {
     assert_eq!(error, ScanError::OutOfAddressSpace { range: tagged });
     assert_eq!(found, []);
 }
+
+#[test]
+fn no_page_is_found_twice_however_many_regions_there_are() {
+    let Some(pagemap) = scannable() else { return };
+    // The kernel gathers 512 regions at a time: 700 and 1700 end within the second half of a call.
+    for regions in [511, 512, 513, 700, 1024, 1025, 1700] {
+        let len = Bytes(2 * regions * PAGE.0);
+        let memory = Mapping::builder(len).huge_pages(false).anonymous().unwrap();
+        let touched: Vec<VaRange> = (0..regions).map(|index| page(&memory, 2 * index)).collect();
+        for index in 0..regions {
+            memory.store_u64(Bytes(2 * index * PAGE.0), 1);
+        }
+        let mut found = Vec::new();
+        let scan = PagemapScan::new().anyof(Category::PRESENT);
+        scan.scan_all(&pagemap, memory.range(), &mut found).unwrap();
+        let found: Vec<VaRange> = found.iter().map(|region| region.range).collect();
+        assert!(found == touched, "{regions} regions: found {}", found.len());
+    }
+}
