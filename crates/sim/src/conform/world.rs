@@ -154,6 +154,11 @@ pub enum Call {
         /// Bytes.
         len: u64,
     },
+    /// Forbids every write to a memfd from now on, by a seal.
+    Seal {
+        /// The memfd.
+        fd: Fd,
+    },
     /// Opens the object of a descriptor again, only for reading. Value: its descriptor.
     ReopenReadOnly {
         /// The object.
@@ -290,6 +295,13 @@ pub enum Call {
         /// Descriptor.
         fd: Fd,
     },
+    /// Lets the process have no descriptor numbered `count` or more, which makes new ones EMFILE.
+    LimitDescriptors {
+        /// One more than the highest number.
+        count: u64,
+    },
+    /// Finds a page the kernel itself has mapped, of raw frames. Value: its address.
+    SpecialMemory,
     /// Registers this memory as a pinned buffer of an io_uring. Value: the ring's descriptor.
     Pin {
         /// Address.

@@ -18,6 +18,9 @@ use super::channel::Channel;
 use super::hand::{Hand, Newborn, readable};
 use super::protocol::PUPPET_ARGUMENT;
 
+/// How long a killed puppet may take to die; generous, for emulated machines.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Why a puppet could not be driven.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -112,11 +115,15 @@ impl Puppet {
     }
 
     /// Kills the process and waits until it is gone, its memory with it.
+    ///
+    /// A process the kernel cannot end is left behind after a while rather than waited for.
     pub fn kill(&mut self) {
         // ESRCH only: it was ended before.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-        // ECHILD only: it was reaped before.
-        let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+        if readable(self.pidfd.as_fd(), FAREWELL_PATIENCE) {
+            // ECHILD only: it was reaped before.
+            let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) fn remap_is_followed_by_unmap(w: &mut dyn World) -> Verdict {
     s.register(area.range(), reg::MISSING)?;
     let call = s.moving(&area, 0)?;
     let mover = s.blocked(call)?;
-    expect("first", s.message()?.event, event::REMAP)?;
+    expect("first", s.next_message()?.event, event::REMAP)?;
     s.still_blocked(mover)?;
     s.expect_gone(event::UNMAP, area.range())?;
     s.goes_on(mover).map(|_| ())

@@ -101,6 +101,25 @@ pub(super) fn event_keeps_protection_in_the_child(w: &mut dyn World) -> Verdict 
     expect("parent", s.load(area.at(0))?, 1)
 }
 
+/// When the reader can have no more descriptors, reading FORK fails with that error; the event
+/// stays, and is read once there is room (section 6).
+pub(super) fn event_waits_for_a_free_descriptor(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_EVENT_FORK)?;
+    let area = s.anon(1)?;
+    s.register(area.range(), reg::MISSING)?;
+    let reader = s.world.spawn()?;
+    let fd = s.world.pass(s.me, s.fd, reader)?;
+    let forker = s.blocked(Call::Fork)?;
+    s.acting(reader, fd, |s| {
+        s.value(Call::LimitDescriptors { count: 3 })?;
+        expect("read", s.read_from(fd, 1)?, Err(EMFILE))?;
+        expect("poll", s.poll()?, poll::IN)?;
+        s.value(Call::LimitDescriptors { count: 64 })?;
+        expect("event", s.message()?.event, event::FORK)
+    })?;
+    s.goes_on(forker).map(|_| ())
+}
+
 /// The child's descriptor has the parent's features, and is non-blocking like it (section 6).
 pub(super) fn childs_descriptor_is_like_its_parents(w: &mut dyn World) -> Verdict {
     let mut s = Stage::open(w, FEATURE_EVENT_FORK | FEATURE_THREAD_ID)?;

@@ -128,6 +128,26 @@ pub(super) fn unknown_requests_are_invalid(w: &mut dyn World) -> Verdict {
     Ok(())
 }
 
+/// Requests of newer kernels are EINVAL where their feature is missing (sections 0, 2).
+pub(super) fn requests_of_newer_kernels_are_invalid(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, 0)?;
+    let area = s.anon(1)?;
+    let range = area.range();
+    let src = s.source(1)?;
+    for (feature, request) in [
+        (FEATURE_MINOR_SHMEM, request::continue_(range, 0)),
+        (FEATURE_POISON, request::poison(range, 0)),
+        (FEATURE_MOVE, request::move_(range, src, 0)),
+        (FEATURE_RWP, request::rwprotect(range, 0)),
+        (FEATURE_RWP, request::set_mode(0, 0)),
+    ] {
+        if !s.profile().offers(feature) {
+            s.send(&request)?.refused(EINVAL)?;
+        }
+    }
+    Ok(())
+}
+
 fn unprivileged(w: &mut dyn World) -> Verdict<Stage<'_>> {
     let mut s = unbound(w)?;
     s.value(Call::DropPrivileges)?;

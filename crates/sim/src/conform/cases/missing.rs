@@ -115,6 +115,18 @@ pub(super) fn populating_waits(w: &mut dyn World) -> Verdict {
     s.goes_on(writer).map(|_| ())
 }
 
+/// Locking memory faults its missing pages in, and waits for them (section 9).
+pub(super) fn locking_waits(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, 0)?;
+    s.needs_kernel_faults()?;
+    let area = s.anon(1)?;
+    s.register(area.range(), reg::MISSING)?;
+    let who = s.blocked(Call::Lock { at: area.start, len: area.page_size })?;
+    s.expect_fault(area.at(0), fault_flag::WRITE)?;
+    s.zeropage(area.range(), 0)?.done(area.page_size)?;
+    s.goes_on(who).map(|_| ())
+}
+
 /// Reading another process's missing page waits and is reported there, under the reader's id
 /// (section 16).
 pub(super) fn remote_readers_wait_too(w: &mut dyn World) -> Verdict {

@@ -136,7 +136,7 @@ pub(super) fn every_event_puts_off(w: &mut dyn World) -> Verdict {
         s.copy(area.range(), src, 0)?.gives(EAGAIN)?;
         // mremap has two events, REMAP and the UNMAP of the old place.
         while s.world.settle(waiter)?.is_none() {
-            s.message()?;
+            s.messages()?;
         }
     }
     s.copy(area.range(), src, 0)?.done(area.page_size)

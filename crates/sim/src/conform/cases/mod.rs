@@ -72,6 +72,7 @@ cases! {
         reading_before_handshake_is_invalid,
         polling_before_handshake_is_an_error,
         unknown_requests_are_invalid,
+        requests_of_newer_kernels_are_invalid,
         fork_event_needs_privilege,
         fork_privilege_comes_after_version_before_bits,
         async_read_protection_needs_read_protection,
@@ -95,6 +96,8 @@ cases! {
         regular_files_are_refused,
         regular_files_take_asynchronous_protection,
         read_only_object_is_not_permitted,
+        sealed_object_is_not_permitted,
+        special_memory_is_refused,
         memory_of_another_is_busy,
         memory_is_free_again_after_unregister,
         first_refused_mapping_decides,
@@ -178,6 +181,7 @@ cases! {
         dontfork_is_honoured,
         event_brings_the_childs_descriptor,
         event_keeps_protection_in_the_child,
+        event_waits_for_a_free_descriptor,
         childs_descriptor_is_like_its_parents,
         grandchildren_are_reported_too,
         every_descriptor_has_its_event,
@@ -230,10 +234,19 @@ cases! {
         missing_comes_before_protection,
         system_calls_wait_too,
         populating_waits,
+        locking_waits,
         remote_readers_wait_too,
         spanning_access_faults_twice,
         dropped_pages_are_missing_again,
         forbidden_access_is_not_reported,
+    }
+    filling {
+        unreadable_arguments_fault,
+        unwritable_out_fields_come_too_late,
+        success_tells_the_bytes,
+        filling_twice_exists,
+        sleepers_wake,
+        unmapped_destinations_are_noent,
     }
     copy {
         fills_with_its_source,
@@ -446,6 +459,8 @@ cases! {
         scanning_protects_it_whole,
         scanning_splits_it_for_a_part,
         filled_pages_stay_small,
+        missing_pages_are_not_collapsed,
+        full_memory_is_collapsed,
     }
     hugetlb {
         missing_page_is_filled_whole,

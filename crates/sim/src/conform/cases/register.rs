@@ -224,6 +224,40 @@ pub(super) fn read_only_object_is_not_permitted(w: &mut dyn World) -> Verdict {
     Ok(())
 }
 
+/// A shared mapping of a memfd sealed against writing is EPERM (section 3).
+pub(super) fn sealed_object_is_not_permitted(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, 0)?;
+    let page = s.page();
+    let object = s.open_fd(Call::Memfd { len: page, huge: false })?;
+    s.value(Call::Seal { fd: object })?;
+    // Up to 6.6 a sealed object could not be mapped shared at all.
+    let call = Call::Map {
+        at: 0,
+        len: page,
+        prot: prot::READ,
+        flags: map::SHARED,
+        fd: Some(object),
+        offset: 0,
+    };
+    let Ok(start) = s.call(call)?.result else {
+        return skip("this kernel maps no sealed object shared");
+    };
+    s.send(&request::register(Range { start, len: page }, reg::MISSING))?.refused(EPERM)
+}
+
+/// Memory the kernel maps by raw frames is EINVAL in every mode (section 3).
+pub(super) fn special_memory_is_refused(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_PAGEFAULT_FLAG_WP)?;
+    let len = s.page();
+    let Ok(start) = s.call(Call::SpecialMemory)?.result else {
+        return skip("no memory of raw frames in this process");
+    };
+    for mode in [reg::MISSING, reg::WP, reg::MISSING | reg::WP] {
+        s.send(&request::register(Range { start, len }, mode))?.refused(EINVAL)?;
+    }
+    Ok(())
+}
+
 /// Memory of another userfaultfd is EBUSY (section 3).
 pub(super) fn memory_of_another_is_busy(w: &mut dyn World) -> Verdict {
     let mut s = Stage::open(w, 0)?;

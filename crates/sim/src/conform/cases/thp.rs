@@ -190,3 +190,32 @@ pub(super) fn filled_pages_stay_small(w: &mut dyn World) -> Verdict {
     s.copy(area.range(), src.start, 0)?.done(size)?;
     expect("huge", is_huge(&mut s, area.at(0))?, false)
 }
+
+/// Collapsing memory with missing pages registered is refused: no page may appear unasked
+/// (section 9).
+pub(super) fn missing_pages_are_not_collapsed(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, 0)?;
+    let (area, _) = s.huge_anon(1)?;
+    s.register(area.range(), reg::MISSING)?;
+    s.fill(area.one(0), 1, 0)?;
+    let collapsed = s.call(advise(area.range(), advice::COLLAPSE))?.result;
+    ensure(collapsed.is_err(), format_args!("collapse: {collapsed:?}"))?;
+    expect("huge", is_huge(&mut s, area.at(0))?, false)?;
+    expect("present", s.is_present(area.at(1))?, false)
+}
+
+/// Collapsing memory whose pages are all there works, and no message is sent (section 9).
+pub(super) fn full_memory_is_collapsed(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, 0)?;
+    let (area, size) = s.huge_anon(1)?;
+    let src = s.map_object(None, 1, size, map::PRIVATE | map::ANONYMOUS, prot::READ_WRITE)?;
+    s.register(area.range(), reg::MISSING)?;
+    s.copy(area.range(), src.start, 0)?.done(size)?;
+    s.store(area.at(7), 3)?;
+    if s.call(advise(area.range(), advice::COLLAPSE))?.result.is_err() {
+        return skip("no huge page was free to collapse into");
+    }
+    expect("huge", is_huge(&mut s, area.at(0))?, true)?;
+    expect("byte", s.load(area.at(7))?, 3)?;
+    s.quiet()
+}

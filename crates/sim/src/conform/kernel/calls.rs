@@ -12,7 +12,7 @@ use faultless_uapi::{PageRegion, PmScanArg};
 use faultless_uffd::puppet::{Request, TRANSFER_MAX};
 
 use super::{Ending, KernelWorld, State, broken, done_of};
-use crate::conform::errno::EIO;
+use crate::conform::errno::{EIO, ENOENT};
 use crate::conform::verdict::{Failure, Verdict};
 use crate::conform::world::{Call, Done, Fd, SCAN_ROOM, Stop, Thread};
 
@@ -154,6 +154,10 @@ fn descriptor(call: &Call, scratch: u64) -> Option<Raw> {
         Call::Poll { fd } => poll(*fd, scratch, scratch + 8),
         Call::PollWait { fd } => poll(*fd, scratch, 0),
         Call::Close { fd } => Raw::new(libc::SYS_close, [fd.0.into()]),
+        Call::Seal { fd } => {
+            let [add, seal] = [libc::F_ADD_SEALS, libc::F_SEAL_WRITE].map(i32::unsigned_abs);
+            Raw::new(libc::SYS_fcntl, [fd.0.into(), add.into(), seal.into()])
+        }
         Call::Duplicate { fd } => Raw::new(libc::SYS_dup, [fd.0.into()]),
         _ => return None,
     })
@@ -190,6 +194,8 @@ fn special(world: &mut KernelWorld, who: Thread, call: Call) -> Verdict<State> {
         Call::Pagemap { at, pages } => pagemap(world, who, at, pages),
         Call::Fdinfo { fd } => fdinfo(world, who, fd),
         Call::Scan { argument } => scan(world, who, &argument),
+        Call::LimitDescriptors { count } => limit_descriptors(world, who, count),
+        Call::SpecialMemory => special_memory(world, who),
         Call::Pin { at, len } => pin(world, who, at, len),
         other => Err(Failure::Broken(format!("the kernel's world cannot do {other:?}"))),
     }
@@ -232,7 +238,7 @@ fn sized(world: &mut KernelWorld, who: Thread, made: Done, len: u64) -> Verdict<
 
 fn memfd(world: &mut KernelWorld, who: Thread, len: u64, huge: bool) -> Verdict<State> {
     let scratch = world.actor(who)?.hand.scratch();
-    let flags = libc::MFD_CLOEXEC | if huge { libc::MFD_HUGETLB } else { 0 };
+    let flags = libc::MFD_CLOEXEC | if huge { libc::MFD_HUGETLB } else { libc::MFD_ALLOW_SEALING };
     let create = Raw::new(libc::SYS_memfd_create, [scratch, flags.into()]).input(b"conform\0");
     let made = create.make(world, who)?;
     sized(world, who, made, len)
@@ -275,6 +281,27 @@ fn fdinfo(world: &mut KernelWorld, who: Thread, fd: Fd) -> Verdict<State> {
     let pid = world.actor(who)?.hand.pid();
     let bytes = fs::read(format!("/proc/{pid}/fdinfo/{}", fd.0)).map_err(|e| broken(&e))?;
     Ok(State::Over(Done { result: Ok(0), bytes }))
+}
+
+/// Changes the soft limit and keeps the hard one, which only goes down without privileges.
+fn limit_descriptors(world: &mut KernelWorld, who: Thread, count: u64) -> Verdict<State> {
+    let scratch = world.actor(who)?.hand.scratch();
+    let nofile = u64::from(libc::RLIMIT_NOFILE);
+    let read = Raw::new(libc::SYS_prlimit64, [0, nofile, 0, scratch]).output(16, Ending::Plain);
+    let mut limits = read.make(world, who)?.bytes;
+    limits.splice(..8.min(limits.len()), count.to_ne_bytes());
+    let write = Raw::new(libc::SYS_prlimit64, [0, nofile, scratch, 0]).input(&limits);
+    write.make(world, who).map(State::Over)
+}
+
+/// The page of clock data that every process has.
+fn special_memory(world: &mut KernelWorld, who: Thread) -> Verdict<State> {
+    let pid = world.actor(who)?.hand.pid();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).map_err(|e| broken(&e))?;
+    let line = maps.lines().find(|line| line.ends_with("[vvar]"));
+    let start = line.and_then(|line| u64::from_str_radix(line.split('-').next()?, 16).ok());
+    let result = start.ok_or(Stop::Refused(ENOENT));
+    Ok(State::Over(Done { result, bytes: Vec::new() }))
 }
 
 fn scan(world: &mut KernelWorld, who: Thread, argument: &[u8]) -> Verdict<State> {

@@ -9,8 +9,8 @@
 //! # Invariants
 //! - A call that may block is one request, sent and left; all others are over when
 //!   [`World::start`] returns.
-//! - A thread counts as blocked when the kernel says it sleeps in userfaultfd, or sleeps at the
-//!   same place for long; never because time passed.
+//! - A thread counts as blocked when the kernel says it sleeps in userfaultfd or poll, or sleeps
+//!   at the same place for long; never because time passed.
 
 mod calls;
 mod machine;
@@ -32,8 +32,12 @@ pub use probe::probe;
 const CASE_LIMIT: Duration = Duration::from_secs(60);
 /// How long one reply is waited for before looking what the thread does.
 const GLANCE: Duration = Duration::from_micros(300);
-/// Sleeping this long at a place that is not userfaultfd's counts as blocked.
+/// Where a thread sleeps until somebody else acts.
+const WAITING_ROOMS: [&str; 2] = ["userfault", "poll"];
+/// Sleeping this long where the kernel does not tell the place counts as blocked.
 const SETTLED: Duration = Duration::from_millis(100);
+/// Sleeping this long at any other place does: locks and disks keep a thread shorter.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// The running kernel, fresh for one body.
 #[derive(Debug)]
@@ -220,14 +224,15 @@ impl World for KernelWorld {
                     if let Some(done) = self.take(who, Duration::ZERO)? {
                         return Ok(Some(done));
                     }
-                    if place.contains("userfault") {
+                    if WAITING_ROOMS.iter().any(|room| place.contains(room)) {
                         return Ok(None);
                     }
+                    let limit = if place == "0" { SETTLED } else { STUCK };
                     let since = match asleep.take() {
                         Some((before, since)) if before == place => since,
                         _ => Instant::now(),
                     };
-                    if since.elapsed() > SETTLED * self.patience {
+                    if since.elapsed() > limit * self.patience {
                         return Ok(None);
                     }
                     asleep = Some((place, since));

@@ -65,6 +65,19 @@ impl Stage<'_> {
         }
     }
 
+    /// Reads one message and leaves what may follow: reading an event lets its thread go on, and
+    /// its next event may be queued at once.
+    ///
+    /// # Errors
+    /// Diverges when there is none.
+    #[track_caller]
+    pub fn next_message(&mut self) -> Verdict<UffdMsg> {
+        match self.read_from(self.fd, 1)? {
+            Ok(messages) if messages.len() == 1 => Ok(messages[0]),
+            other => diverges(format!("want a message, got {other:?}")),
+        }
+    }
+
     /// Expects exactly one message: a fault at this page with these flags.
     ///
     /// # Errors
@@ -78,13 +91,13 @@ impl Stage<'_> {
         expect("flags", fault.flags, flags)
     }
 
-    /// Expects exactly one message: REMOVE or UNMAP of this range.
+    /// Expects the next message to be REMOVE or UNMAP of this range.
     ///
     /// # Errors
     /// Diverges otherwise.
     #[track_caller]
     pub fn expect_gone(&mut self, kind: u8, range: Range) -> Verdict {
-        let message = self.message()?;
+        let message = self.next_message()?;
         let gone = message.remove();
         expect("event", message.event, kind)?;
         expect("range", (gone.start, gone.end), (range.start, range.end()))
