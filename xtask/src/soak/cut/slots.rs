@@ -28,16 +28,18 @@ pub(crate) fn check(
 /// The register runs at most one operation ahead of memory, and only then is a slot unsettled.
 fn check_progress(snapshot: &mut dyn Snapshot, header: &Header, verdict: &mut Verdict) {
     let tid = header.churn.tid;
+    let changing = header.slots.iter().filter(|s| s.state == State::Changing).count() as u64;
     let registers = snapshot.registers();
-    let Some(own) = registers.iter().find(|r| r.tid == tid && r.mark == MARK_CHURN) else {
+    let Some(own) = registers.iter().find(|r| r.tid == tid) else {
         verdict.broken(Promise::ThreadThere, tid, MARK_CHURN, 0);
         return;
     };
-    let running = own.seq.wrapping_sub(header.churn_ops);
+    // Inside the C library, where this thread calls fork and the like, the registers are used for
+    // other things; that is in the middle of an operation.
+    let running = if own.mark == MARK_CHURN { own.seq.wrapping_sub(header.churn_ops) } else { 1 };
     if running > 1 {
         verdict.broken(Promise::RegisterMatches, tid, own.seq, header.churn_ops);
     }
-    let changing = header.slots.iter().filter(|s| s.state == State::Changing).count() as u64;
     if changing > running {
         verdict.broken(Promise::OneChange, tid, running, changing);
     }
