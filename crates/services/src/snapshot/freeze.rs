@@ -95,8 +95,13 @@ impl Threads {
     }
 
     /// Waits until all of `tids` stand still.
+    ///
+    /// The leader comes last: if the process was killed, the kernel tells of the leader's end only
+    /// after the ends of all other threads we trace were taken note of.
     fn wait(&mut self, tids: &[u32]) -> Result<(), SnapshotError> {
-        for &tid in tids {
+        let leader = self.pid;
+        let (last, first): (Vec<u32>, Vec<u32>) = tids.iter().partition(|&&tid| tid == leader);
+        for tid in first.into_iter().chain(last) {
             let Some(tracee) = self.tracees.get_mut(&tid) else { continue };
             match stand_still(tracee) {
                 Ok(true) => {}

@@ -115,6 +115,8 @@ fn attach_once(pid: u32) -> Result<Attachment, AttachError> {
                 return Ok(Attachment { uffd, pidfd, memory, by_device });
             }
             Err(error @ AttachError::Unresponsive { .. }) => unresponsive = Some(error),
+            // An ended thread refuses like one that belongs to somebody else.
+            Err(_) if target::has_ended(pid, tid) => {}
             Err(error) => return Err(error),
         }
     }

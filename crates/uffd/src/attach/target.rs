@@ -75,14 +75,25 @@ fn threads(pid: u32) -> Vec<u32> {
     let mut found: Vec<(bool, u32)> = tasks
         .filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(|tid: u32| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
-            let state = stat.rsplit_once(") ")?.1.chars().next()?;
-            let helper = stat.contains("(iou-") || stat.contains("(vhost-");
+            let (name, state) = name_and_state(pid, tid)?;
+            let helper = name.starts_with("iou-") || name.starts_with("vhost-");
             (!matches!(state, 'Z' | 'X') && !helper).then_some((state == 'D', tid))
         })
         .collect();
     found.sort_unstable();
     found.into_iter().map(|(_, tid)| tid).collect()
+}
+
+/// Says whether a thread has ended, reaped or not.
+pub(super) fn has_ended(pid: u32, tid: u32) -> bool {
+    name_and_state(pid, tid).is_none_or(|(_, state)| matches!(state, 'Z' | 'X'))
+}
+
+/// Reads a thread's name and the letter of its state; `None` if there is no such thread.
+fn name_and_state(pid: u32, tid: u32) -> Option<(String, char)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+    let (head, rest) = stat.rsplit_once(") ")?;
+    Some((head.split_once('(')?.1.to_owned(), rest.chars().next()?))
 }
 
 /// Says whether the process runs a 32-bit program.
@@ -139,6 +150,7 @@ fn executable_range(line: &str) -> Option<(bool, VaRange)> {
 pub(super) fn system(pid: u32, what: &'static str, error: &std::io::Error) -> AttachError {
     let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
     match errno {
+        _ if threads(pid).is_empty() => AttachError::Ended(pid),
         Errno::ACCESS | Errno::PERM => super::not_permitted(pid),
         Errno::SRCH => AttachError::Ended(pid),
         errno => AttachError::System { what, pid, errno },
