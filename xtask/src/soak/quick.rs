@@ -3,12 +3,12 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::artifacts::{self, STAMPER};
+use super::artifacts::{self, Build, STAMPER};
 use super::child::Collected;
-use super::cut;
 use super::scratch::Scratch;
 use super::target::Target;
-use crate::command::on_path;
+use super::{cut, kill};
+use crate::command::{is_root, on_path};
 
 /// Says whether all programs are there; tells which is not.
 fn have(programs: &[&str]) -> bool {
@@ -17,6 +17,14 @@ fn have(programs: &[&str]) -> bool {
         println!("skipped: {} is missing", missing.join(" and "));
     }
     missing.is_empty()
+}
+
+/// Says whether snapshots can be taken here; tells why not.
+fn can_snapshot() -> bool {
+    if !is_root() {
+        println!("skipped: snapshots of other processes need root");
+    }
+    is_root() && have(&["gcc"])
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -80,4 +88,49 @@ fn a_dump_of_a_running_stamper_is_caught() {
     let verdict = cut::check_smear(target.pid()).unwrap();
     assert!(verdict.violations > 0);
     assert_eq!(target.finish().unwrap(), 0);
+}
+
+#[test]
+fn snapshots_of_a_stamper_are_cuts() {
+    if !can_snapshot() {
+        return;
+    }
+    let program = artifacts::faultless(Build::Debug).unwrap();
+    for extra in [&[][..], &["--exact"], &["--compress"]] {
+        let args = cut::Args {
+            snapshots: 3,
+            size: 64,
+            threads: 4,
+            seed: None,
+            broken: false,
+            dir: None,
+            keep: None,
+            alias: false,
+            extra: extra.iter().map(ToString::to_string).collect(),
+        };
+        let sum = cut::take_and_check(&args, program.clone()).unwrap();
+        assert_eq!((sum.snapshots(), sum.violations()), (3, 0), "{extra:?}");
+    }
+}
+
+fn kill_args(victim: kill::Victim, runs: u32) -> kill::Args {
+    kill::Args { runs, victim, size: 64, seed: None, dir: None, extra: Vec::new() }
+}
+
+#[test]
+fn killing_faultless_leaves_the_target_unharmed() {
+    if !can_snapshot() {
+        return;
+    }
+    let program = artifacts::faultless(Build::Debug).unwrap();
+    kill::run_with(&kill_args(kill::Victim::Faultless, 20), program).unwrap();
+}
+
+#[test]
+fn killing_the_target_ends_the_snapshot_cleanly() {
+    if !can_snapshot() {
+        return;
+    }
+    let program = artifacts::faultless(Build::Debug).unwrap();
+    kill::run_with(&kill_args(kill::Victim::Target, 5), program).unwrap();
 }

@@ -22,8 +22,8 @@ mod snapshot;
 mod verdict;
 mod writers;
 
-#[cfg(test)]
-pub(crate) use run::check_file;
 pub(crate) use run::{Args, CheckArgs, check_files, run};
+#[cfg(test)]
+pub(crate) use run::{check_file, take_and_check};
 #[cfg(test)]
 pub(crate) use smear::{check_smear, spoil_stamped_page};

@@ -70,6 +70,12 @@ impl Sum {
         self.verdict.violations
     }
 
+    /// Returns how many snapshots were checked.
+    #[cfg(test)]
+    pub(crate) fn snapshots(&self) -> u32 {
+        self.snapshots
+    }
+
     fn add(&mut self, verdict: &Verdict) {
         self.snapshots += 1;
         self.bad += u32::from(verdict.violations > 0);
