@@ -45,10 +45,14 @@ pub(super) enum Message {
     Fault(Va),
     /// The target moved a range.
     Moved(Move),
-    /// The target changed its mapping in another way: dropped content, unmapped, forked.
+    /// The target is about to drop the content of this range.
     ///
-    /// Nothing follows from it: whether a page is still there is seen by its protection, at the
-    /// moment it matters.
+    /// For private memory nothing follows from it: whether a page is still there is seen by its
+    /// protection, at the moment it matters. The protection of other memory outlives its content.
+    Dropping(VaRange),
+    /// The target changed its mapping in another way: unmapped, forked.
+    ///
+    /// Nothing follows from it, for the same reason.
     Changed,
 }
 

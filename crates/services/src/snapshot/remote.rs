@@ -116,7 +116,8 @@ fn message(event: Event) -> Option<Message> {
     match event {
         Event::Fault(fault) => Some(Message::Fault(fault.address)),
         Event::Remap { from, to, len } => Some(Message::Moved(Move { from, to, len })),
-        Event::Remove(_) | Event::Unmap(_) => Some(Message::Changed),
+        Event::Remove(range) => Some(Message::Dropping(range)),
+        Event::Unmap(_) => Some(Message::Changed),
         Event::Fork { uffd } => {
             drop(uffd);
             Some(Message::Changed)

@@ -12,6 +12,12 @@
 //!   this same thread, never between a copy and the end of its step. So no `mremap` can have put
 //!   another protected page under the address that was copied.
 //!
+//!
+//! The protection of shared memory and of huge page pools outlives its content: after a hole was
+//! punched the entry remembers it, and the copy itself faults a protected page of zeros in. There
+//! the kernel's word counts: it announces every such drop and waits until that was read, so pages
+//! are given up before they can be gone.
+//!
 //! # Concurrency
 //! One thread owns all state and makes every step; faults are looked for between two pieces of
 //! background work, so that a waiting writer waits for at most one piece. Nothing here knows about
@@ -19,7 +25,7 @@
 
 use std::collections::VecDeque;
 
-use faultless_pages::{Bytes, PageSize, Va, VaRange};
+use faultless_pages::{Bytes, PageSize, RangeSet, Va, VaRange};
 
 use super::live::{LiveMap, Place};
 use super::pages::{Pages, Run};
@@ -97,23 +103,32 @@ pub(super) struct Saver {
     inbox: Vec<Message>,
     /// Moves that were announced while others may still be under way.
     moves: Vec<Move>,
+    /// Memory whose protection outlives its content, by its addresses at the cut.
+    clinging: RangeSet,
+    /// Ranges whose content is about to be dropped, by live addresses.
+    drops: Vec<VaRange>,
     counts: Counts,
 }
 
 impl Saver {
     /// Starts with the pages of the cut where they lay.
     ///
-    /// `waiting` are writers that were heard of before the cut.
+    /// `shared` is memory that is not the target's alone; `waiting` are writers that were heard
+    /// of before the cut.
     pub(super) fn new(
         pages: Pages,
         live: LiveMap,
         pools: Vec<Run>,
+        shared: &RangeSet,
         waiting: VecDeque<Va>,
     ) -> Saver {
+        let clinging = shared.iter().chain(pools.iter().map(|pool| pool.range)).collect();
         Saver {
             pages,
             live,
             pools,
+            clinging,
+            drops: Vec::new(),
             cursor: Va(0),
             faults: waiting.into_iter().map(|address| (address, 0)).collect(),
             holds: VecDeque::new(),
@@ -170,7 +185,8 @@ impl Saver {
     ///
     /// Threads announce their moves after making them, in any order. The order of those that are
     /// under way at the same time is unknown until all of them are announced, which is when the
-    /// kernel counts no change any more.
+    /// kernel counts no change any more. A drop may have come before or after such a move, hence
+    /// is followed on both sides of it.
     fn listen<T: Target>(&mut self, target: &mut T, now: u64) -> bool {
         let mut inbox = std::mem::take(&mut self.inbox);
         target.messages(&mut inbox);
@@ -184,18 +200,35 @@ impl Saver {
                     self.counts.events += 1;
                     self.moves.push(move_);
                 }
+                Message::Dropping(range) => {
+                    self.counts.events += 1;
+                    self.give_up(range);
+                    self.drops.push(range);
+                }
                 Message::Changed => self.counts.events += 1,
             }
         }
         self.inbox = inbox;
-        if self.moves.is_empty() {
+        if self.moves.is_empty() && self.drops.is_empty() {
             return true;
         }
         if target.is_changing() {
             return false;
         }
         self.follow_moves();
+        for range in std::mem::take(&mut self.drops) {
+            self.give_up(range);
+        }
         true
+    }
+
+    /// Gives up what lies in a live range and could be gone without showing it.
+    fn give_up(&mut self, live: VaRange) {
+        for place in self.live.at(live) {
+            for lost in self.clinging.within(place.cut) {
+                self.pages.settle_freed(lost);
+            }
+        }
     }
 
     /// Follows the moves that were under way together.

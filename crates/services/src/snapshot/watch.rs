@@ -74,7 +74,7 @@ fn let_go(remote: &mut Remote<'_>, inbox: &mut Vec<Message>, waiting: &mut VecDe
     remote.messages(inbox);
     waiting.extend(inbox.drain(..).filter_map(|message| match message {
         Message::Fault(address) => Some(address),
-        Message::Moved(_) | Message::Changed => None,
+        Message::Moved(_) | Message::Dropping(_) | Message::Changed => None,
     }));
     waiting.retain(|&address| {
         // The neighbours may belong to another mapping; the page itself is what counts.

@@ -2,7 +2,7 @@
 //! between any two steps of the saver, by seed.
 //!
 //! The kernel's side follows what Linux does, with every point where a thread can be overtaken
-//! as a step of its own. Two canaries switch off a guarantee of the kernel the saver relies on,
+//! as a step of its own. Three canaries switch off a guarantee of the kernel the saver relies on,
 //! and must be caught.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,6 +18,8 @@ const PAGE: u64 = 4096;
 /// Pages of address space; the cut holds those from 8 to 40.
 const SPACE: u64 = 64;
 const CUT: std::ops::Range<u64> = 8..40;
+/// Pages of the cut that are shared memory.
+const SHARED: std::ops::Range<u64> = 24..40;
 
 fn range(start: u64, end: u64) -> VaRange {
     VaRange::new(Va(start * PAGE), Va(end * PAGE))
@@ -47,6 +49,8 @@ struct Frame {
     armed: bool,
     /// The page of the cut whose content this was, to know what may be recorded as freed.
     origin: Option<u64>,
+    /// Its protection outlives its content.
+    shared: bool,
 }
 
 /// A thread of the program, in the middle of something.
@@ -99,6 +103,8 @@ enum Missing {
     ChangeCheck,
     /// Protection cannot be looked at.
     ArmedCheck,
+    /// Drops are not announced for shared memory, or nobody listens.
+    Announcement,
 }
 
 struct World {
@@ -116,7 +122,10 @@ struct World {
     dropped: BTreeSet<u64>,
     /// Moves since the saver last saw that nothing is changing, with the pages they took along.
     moves: Vec<(Move, Vec<u64>)>,
-    /// Pages of moves whose order the saver cannot know.
+    /// Drops since then.
+    drops: Vec<VaRange>,
+    /// Pages of moves whose order the saver cannot know, and of announced drops: those of shared
+    /// memory are given up before they are gone.
     entangled: BTreeSet<u64>,
     steps: u64,
     /// Threads may begin something new.
@@ -127,7 +136,12 @@ struct World {
 
 impl World {
     fn new(seed: u64, missing: Missing) -> World {
-        let frame = |page: u64| Frame { content: page + 1_000, armed: true, origin: Some(page) };
+        let frame = |page: u64| Frame {
+            content: page + 1_000,
+            armed: true,
+            origin: Some(page),
+            shared: SHARED.contains(&page),
+        };
         World {
             rng: Rng(seed),
             missing,
@@ -141,6 +155,7 @@ impl World {
             threads: vec![Thread::Idle; 3],
             dropped: BTreeSet::new(),
             moves: Vec::new(),
+            drops: Vec::new(),
             entangled: BTreeSet::new(),
             steps: 0,
             lively: true,
@@ -178,7 +193,7 @@ impl World {
         match self.rng.below(12) {
             0 => {
                 self.changing += 1;
-                self.post(Message::Changed, Next::Zap { start, end, counted: true })
+                self.announce_drop(start, end)
             }
             1 => {
                 self.changing += 1;
@@ -207,11 +222,24 @@ impl World {
             }
             // A guard region: pages vanish without a word.
             4 if self.rng.below(8) == 0 => {
-                self.zap(start, end);
+                self.zap(start, end, |frame| !frame.shared);
                 Thread::Idle
             }
             _ => self.write(start),
         }
+    }
+
+    fn announce_drop(&mut self, start: u64, end: u64) -> Thread {
+        let range = range(start, end);
+        let here = self.frames.range(start..end).filter_map(|(_, frame)| frame.origin);
+        self.entangled.extend(here.filter(|page| SHARED.contains(page)));
+        for (move_, origins) in &self.moves {
+            if touches(*move_, range) {
+                self.entangled.extend(origins.iter().filter(|page| SHARED.contains(page)));
+            }
+        }
+        self.drops.push(range);
+        self.post(Message::Dropping(range), Next::Zap { start, end, counted: true })
     }
 
     fn post(&mut self, event: Message, next: Next) -> Thread {
@@ -233,7 +261,8 @@ impl World {
                 Thread::Then(Next::Zap { start, end, counted: false })
             }
             Next::Zap { start, end, counted: false } => {
-                self.zap(start, end);
+                self.zap(start, end, |frame| !frame.shared);
+                self.punch(start, end);
                 Thread::Idle
             }
             Next::AnnounceUnmap => self.post(Message::Changed, Next::EndChange),
@@ -271,6 +300,9 @@ impl World {
                 self.entangled.extend(&origins);
             }
         }
+        if self.drops.iter().any(|&drop| touches(own, drop)) {
+            self.entangled.extend(origins.iter().filter(|page| SHARED.contains(page)));
+        }
         self.moves.push((own, origins));
     }
 
@@ -286,20 +318,31 @@ impl World {
             }
             Some(frame) => frame.content = content,
             None => {
-                self.frames.insert(page, Frame { content, armed: false, origin: None });
+                self.frames
+                    .insert(page, Frame { content, armed: false, origin: None, shared: false });
             }
         }
         Thread::Idle
     }
 
-    fn zap(&mut self, start: u64, end: u64) {
+    fn zap(&mut self, start: u64, end: u64, goes: impl Fn(&Frame) -> bool) {
         for page in start..end {
-            self.dropped.extend(self.frames.remove(&page).and_then(|frame| frame.origin));
+            if self.frames.get(&page).is_some_and(&goes) {
+                self.dropped.extend(self.frames.remove(&page).and_then(|frame| frame.origin));
+            }
+        }
+    }
+
+    /// Shared pages turn to zeros and keep their protection.
+    fn punch(&mut self, start: u64, end: u64) {
+        for (_, frame) in self.frames.range_mut(start..end).filter(|(_, frame)| frame.shared) {
+            self.dropped.extend(frame.origin.take());
+            frame.content = 0;
         }
     }
 
     fn unmap(&mut self, start: u64, end: u64) {
-        self.zap(start, end);
+        self.zap(start, end, |_| true);
         self.hole = start;
         for page in start..end {
             self.mapped.remove(&page);
@@ -315,6 +358,11 @@ impl World {
             }
         }
     }
+}
+
+/// Says whether a move and a drop concern the same addresses.
+fn touches(move_: Move, drop: VaRange) -> bool {
+    [move_.source(), move_.destination()].iter().any(|own| own.intersect(drop).is_some())
 }
 
 struct Memory {
@@ -350,7 +398,7 @@ impl Target for World {
             return vec![live];
         }
         let armed = pages(live).filter(|page| self.frames.get(page).is_some_and(|f| f.armed));
-        let set: faultless_pages::RangeSet = armed.map(|page| range(page, page + 1)).collect();
+        let set: RangeSet = armed.map(|page| range(page, page + 1)).collect();
         set.iter().collect()
     }
 
@@ -372,6 +420,7 @@ impl Target for World {
         self.run();
         if self.changing == 0 {
             self.moves.clear();
+            self.drops.clear();
         }
         self.changing > 0
     }
@@ -417,7 +466,12 @@ fn violations(seed: u64, missing: Missing) -> Vec<String> {
     let mut core = Core { rng: Rng(!seed), saved: BTreeMap::new(), twice: false };
     let runs = vec![Run { range: range(CUT.start, CUT.end), grain: PageSize::KIB4 }];
     let live = LiveMap::new([range(CUT.start, CUT.end)]);
-    let mut saver = Saver::new(Pages::new(PageSize::KIB4, runs), live, Vec::new(), VecDeque::new());
+    let shared: RangeSet = match missing {
+        Missing::Announcement => RangeSet::new(),
+        _ => [range(SHARED.start, SHARED.end)].into_iter().collect(),
+    };
+    let pages_of_cut = Pages::new(PageSize::KIB4, runs);
+    let mut saver = Saver::new(pages_of_cut, live, Vec::new(), &shared, VecDeque::new());
     let mut done = Done::default();
     let mut wrong = Vec::new();
     let mut holds = Vec::new();
@@ -492,4 +546,9 @@ fn a_kernel_that_does_not_refuse_while_the_mapping_changes_is_caught() {
 #[test]
 fn a_saver_that_does_not_look_at_the_protection_is_caught() {
     assert!((0..3_000).any(|seed| !violations(seed, Missing::ArmedCheck).is_empty()));
+}
+
+#[test]
+fn a_saver_that_trusts_the_protection_of_shared_memory_is_caught() {
+    assert!((0..3_000).any(|seed| !violations(seed, Missing::Announcement).is_empty()));
 }
