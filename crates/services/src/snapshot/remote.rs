@@ -5,7 +5,8 @@ use std::io::IoSliceMut;
 
 use faultless_pages::{Bytes, Va, VaRange};
 use faultless_uffd::{
-    Event, ForeignUffd, MessageBatch, Pagemap, PagemapEntry, RetryReason, Situation, WpMode,
+    Category, Event, ForeignUffd, MessageBatch, Pagemap, PagemapEntry, PagemapScan, RetryReason,
+    Situation, WpMode,
 };
 use rustix::io::Errno;
 
@@ -29,6 +30,13 @@ impl<'a> Remote<'a> {
     /// Puts the parts of an attachment together.
     pub(super) fn new(uffd: &'a ForeignUffd, memory: &'a File, pagemap: &'a Pagemap) -> Remote<'a> {
         Remote { uffd, memory, pagemap, batch: MessageBatch::new(), entries: Vec::new() }
+    }
+
+    /// Says whether `page` is part of a huge page; `false` where the kernel does not tell.
+    pub(super) fn is_huge(&self, page: VaRange) -> bool {
+        let huge = PagemapScan::new().required(Category::HUGE);
+        let mut found = Vec::new();
+        huge.scan(self.pagemap, page, &mut found).is_ok() && !found.is_empty()
     }
 
     /// Returns the userfaultfd, to wait on.

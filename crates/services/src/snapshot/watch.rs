@@ -77,10 +77,12 @@ fn let_go(remote: &mut Remote<'_>, inbox: &mut Vec<Message>, waiting: &mut VecDe
         Message::Moved(_) | Message::Dropping(_) | Message::Changed => None,
     }));
     waiting.retain(|&address| {
+        let around = |size: PageSize| VaRange::of(address.align_down(size), size.bytes());
+        let page = around(PageSize::KIB4);
+        // Letting a part of a huge page go would split it.
+        let reach = if remote.is_huge(page) { PageSize::MIB2 } else { REACH };
         // The neighbours may belong to another mapping; the page itself is what counts.
-        let reach = VaRange::of(address.align_down(REACH), REACH.bytes());
-        let page = VaRange::of(address.align_down(PageSize::KIB4), PageSize::KIB4.bytes());
-        match remote.release(reach) {
+        match remote.release(around(reach)) {
             Released::Changing => true,
             Released::Unmapped => remote.release(page) == Released::Changing,
             Released::Done | Released::Gone => false,
