@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         let watcher = Watcher(Progress::start());
         snapshot(args.pid, &args.options(), &watcher, &interrupts.cancel)
     };
-    let report = report.map_err(|error| failure(&error, &interrupts))?;
+    let report = report.map_err(|error| failure(&error, interrupts.exit()))?;
     output::report(&args.format, &report, text::render)?;
     Ok(Exit::Done)
 }
@@ -97,19 +97,23 @@ impl Args {
     }
 }
 
-/// Chooses the exit code of an error and takes its next step over.
-fn failure(error: &SnapshotError, interrupts: &Interrupts) -> Failure {
-    let exit = match error.class() {
-        Class::Usage => Exit::Usage,
-        Class::Host => Exit::Host,
-        Class::Peer => Exit::Peer,
-        Class::Interrupted => interrupts.exit().unwrap_or(Exit::Bug),
-        Class::Bug => Exit::Bug,
-    };
-    let failure = Failure::new(exit, error);
+/// Takes an error over, with its next step.
+fn failure(error: &SnapshotError, interrupted: Option<Exit>) -> Failure {
+    let failure = Failure::new(exit_of(error, interrupted), error);
     match error.next_step() {
         step if step.is_empty() => failure,
         step => failure.next(step),
+    }
+}
+
+/// Chooses the exit code; `interrupted` is that of the signal, if one came.
+fn exit_of(error: &SnapshotError, interrupted: Option<Exit>) -> Exit {
+    match error.class() {
+        Class::Usage => Exit::Usage,
+        Class::Host => Exit::Host,
+        Class::Peer => Exit::Peer,
+        Class::Interrupted => interrupted.unwrap_or(Exit::Bug),
+        Class::Bug => Exit::Bug,
     }
 }
 
@@ -125,5 +129,31 @@ impl Observer for Watcher {
             Phase::Finishing => "finishing",
         });
         self.0.advance(done, total);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use faultless_uffd::{Features, Refusal};
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_write_protection_is_told_the_feature_and_the_next_step() {
+        let refusal = Refusal::Lacking(Features::PAGEFAULT_FLAG_WP);
+        let error = SnapshotError::Handshake(refusal.to_string());
+        assert_eq!(exit_of(&error, None), Exit::Host);
+        let text = failure(&error, None).to_string();
+        for part in ["PAGEFAULT_FLAG_WP", "Linux 5.7", "; ", "faultless doctor"] {
+            assert!(text.contains(part), "{part:?} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_snapshot_ends_with_the_number_of_the_signal() {
+        let interrupted = Some(Exit::Signal(15));
+        assert_eq!(exit_of(&SnapshotError::Interrupted, interrupted), Exit::Signal(15));
+        // Nobody else can have stopped it.
+        assert_eq!(exit_of(&SnapshotError::Interrupted, None), Exit::Bug);
     }
 }
