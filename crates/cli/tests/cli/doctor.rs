@@ -71,6 +71,27 @@ fn the_report_is_one_json_object_and_the_exit_code_its_verdict() {
 }
 
 #[test]
+fn every_feature_and_every_operation_is_reported() {
+    let report = Run::faultless(&["doctor", "--json"]).json();
+    let features = report["features"].as_array().expect("a list");
+    let names: Vec<&str> = features.iter().filter_map(|feature| feature["name"].as_str()).collect();
+    let known: Vec<&str> =
+        faultless_uapi::feature::HISTORY.iter().map(|known| known.name).collect();
+    assert_eq!(names, known);
+    assert_eq!(features[0]["since"], "5.7");
+
+    need!(report["userfaultfd"]["device"]["result"] == "works", "needs /dev/userfaultfd");
+    let memory = report["memory"].as_array().expect("a list");
+    let kind = |name| memory.iter().find(|kind| kind["name"] == name).expect("a type of memory");
+    let (anonymous, shared) = (kind("anonymous"), kind("shared"));
+    assert_eq!(anonymous["modes"]["MISSING"]["result"], "works");
+    assert_eq!(anonymous["modes"]["MINOR"]["errno"], "EINVAL");
+    assert_eq!(anonymous["operations"]["COPY"]["result"], "works");
+    // The kernel lists MOVE for shared memory and refuses it: bits are not tries.
+    assert_eq!(shared["operations"]["MOVE"]["result"], "fails");
+}
+
+#[test]
 fn the_text_fits_a_terminal_of_100_columns() {
     let run = Run::faultless(&["doctor"]);
     assert!(run.stdout.lines().all(|line| line.chars().count() <= 100), "{}", run.stdout);
