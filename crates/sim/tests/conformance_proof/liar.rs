@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use faultless_sim::conform::errno::{EAGAIN, EBUSY, EEXIST};
+use faultless_sim::conform::errno::{EAGAIN, EBUSY, EEXIST, EFAULT, EINVAL, ENOENT, ESRCH};
 use faultless_sim::conform::kernel::KernelWorld;
 use faultless_sim::conform::verdict::Verdict;
 use faultless_sim::conform::{Call, Done, Errno, Fd, Process, Profile, Stop, Thread, World};
 use faultless_uapi::event::{PAGEFAULT, UNMAP};
-use faultless_uapi::ioctl::{UFFDIO_COPY, UFFDIO_MOVE, UFFDIO_REGISTER, UFFDIO_WAKE};
+use faultless_uapi::ioctl::{
+    UFFDIO_API, UFFDIO_CONTINUE, UFFDIO_COPY, UFFDIO_MOVE, UFFDIO_REGISTER, UFFDIO_RWPROTECT,
+    UFFDIO_UNREGISTER, UFFDIO_WAKE, UFFDIO_WRITEPROTECT, UFFDIO_ZEROPAGE,
+};
 use faultless_uapi::mode;
 use faultless_uapi::scan::pagemap;
 use faultless_uapi::{UffdMsg, UffdioCopy, UffdioRange};
@@ -25,17 +28,35 @@ pub(crate) struct Lie {
 
 /// Everything that is lied about.
 pub(crate) const LIES: &[Lie] = &[
-    after("existing_pages_are_no_error", &["copy"], |call, done| {
-        if is_request(call, UFFDIO_COPY) && done.result == refused(EEXIST) {
-            return Done { result: Ok(0), ..done };
-        }
-        done
+    after("bad_flags_are_fine", &["creation"], |call, done| match call {
+        Call::Userfaultfd { .. } if done.result.is_err() => Done { result: Ok(99), ..done },
+        _ => done,
+    }),
+    after("any_handshake_succeeds", &["handshake"], |call, done| {
+        forgive(call, done, UFFDIO_API, EINVAL)
     }),
     after("memory_of_another_is_free", &["register"], |call, done| {
-        if is_request(call, UFFDIO_REGISTER) && done.result == refused(EBUSY) {
-            return Done { result: Ok(0), ..done };
-        }
-        done
+        forgive(call, done, UFFDIO_REGISTER, EBUSY)
+    }),
+    after("anything_can_be_unregistered", &["unregister"], |call, done| {
+        forgive(call, done, UFFDIO_UNREGISTER, EINVAL)
+    }),
+    before("closing_does_not_close", &["lifetime"], |call| match call {
+        Call::Close { fd } => Call::Duplicate { fd },
+        other => other,
+    }),
+    before("advice_is_ignored", &["fork_exec", "events"], |call| match call {
+        Call::Advise { at, len, .. } => Call::Advise { at, len, advice: 0 },
+        other => other,
+    }),
+    after("existing_pages_are_no_error", &["copy", "filling", "swap", "thp", "hugetlb"], |c, d| {
+        forgive(c, d, UFFDIO_COPY, EEXIST)
+    }),
+    after("zero_pages_go_anywhere", &["zeropage"], |call, done| {
+        forgive(call, done, UFFDIO_ZEROPAGE, EEXIST)
+    }),
+    after("objects_hold_everything", &["continue_", "hugetlb"], |call, done| {
+        forgive(call, done, UFFDIO_CONTINUE, EFAULT)
     }),
     before("waking_wakes_nobody", &["wake"], |call| {
         change(call, UFFDIO_WAKE, |bytes| {
@@ -45,25 +66,31 @@ pub(crate) const LIES: &[Lie] = &[
     before("dontwake_is_ignored", &["wake"], |call| {
         change(call, UFFDIO_COPY, |bytes| change_mode(bytes, |mode| mode & !mode::copy::DONTWAKE))
     }),
-    before("copy_forgets_to_protect", &["copy"], |call| {
+    before("copy_forgets_to_protect", &["copy", "missing", "hugetlb_wp"], |call| {
         change(call, UFFDIO_COPY, |bytes| change_mode(bytes, |mode| mode & !mode::copy::WP))
+    }),
+    before("nothing_is_ever_protected", &["write_protect", "wp_memory", "hugetlb_wp"], |call| {
+        change(call, UFFDIO_WRITEPROTECT, |bytes| bytes[16] &= !1)
     }),
     before("holes_always_move", &["move_pages"], |call| {
         change(call, UFFDIO_MOVE, |bytes| {
             change_mode(bytes, |mode| mode | mode::move_::ALLOW_SRC_HOLES);
         })
     }),
-    before("move_is_a_copy", &["move_pages"], |call| match call {
+    before("move_is_a_copy", &["move_pages", "move_exclusive", "swap", "thp"], |call| match call {
         Call::Ioctl { fd, request: UFFDIO_MOVE, argument } => {
             Call::Ioctl { fd, request: UFFDIO_COPY, argument }
         }
         other => other,
     }),
-    after("shared_pages_are_retried", &["move_exclusive"], |call, done| {
-        if is_request(call, UFFDIO_MOVE) && done.result == refused(EBUSY) {
-            return Done { result: refused(EAGAIN), ..done };
-        }
-        done
+    after("shared_pages_are_retried", &["move_exclusive", "thp"], |call, done| {
+        change_error(call, done, UFFDIO_MOVE, EBUSY, EAGAIN)
+    }),
+    after("markers_are_holes", &["move_markers"], |call, done| {
+        change_error(call, done, UFFDIO_MOVE, EFAULT, ENOENT)
+    }),
+    after("the_dead_are_invalid", &["foreign"], |call, done| {
+        change_error(call, done, UFFDIO_COPY, ESRCH, EINVAL)
     }),
     after("out_field_is_forgotten", &["copy", "mmap_changing"], |call, mut done| {
         if is_request(call, UFFDIO_COPY) && done.result == refused(EAGAIN) {
@@ -71,7 +98,7 @@ pub(crate) const LIES: &[Lie] = &[
         }
         done
     }),
-    after("stores_look_like_loads", &["missing"], |call, done| {
+    after("stores_look_like_loads", &["missing", "write_protect"], |call, done| {
         change_messages(call, done, |messages| {
             for message in messages {
                 if message.event == PAGEFAULT {
@@ -103,22 +130,28 @@ pub(crate) const LIES: &[Lie] = &[
         Call::Poll { .. } => Done { result: Ok(0), ..done },
         _ => done,
     }),
-    after("protection_does_not_show", &["wp_memory"], |call, mut done| {
-        if let Call::Pagemap { .. } = call {
-            for entry in done.bytes.as_chunks_mut::<8>().0 {
-                *entry = (u64::from_ne_bytes(*entry) & !pagemap::UFFD_WP).to_ne_bytes();
-            }
-        }
-        done
+    after("protection_does_not_show", &["wp_memory", "wp_async"], |call, done| {
+        change_entries(call, done, |entry| entry & !pagemap::UFFD_WP)
     }),
-    after("poison_reads_as_zeros", &["poison"], |call, done| match (call, done.result) {
+    after("everything_is_shared", &["pagemap_entry"], |call, done| {
+        change_entries(call, done, |entry| entry | pagemap::FILE_OR_SHARED)
+    }),
+    after("poison_reads_as_zeros", &["poison", "sigbus"], |call, done| match (call, done.result) {
         (Call::Load { len: 1, .. }, Err(Stop::Sigbus { .. })) => {
             Done { result: Ok(0), bytes: vec![0] }
         }
         _ => done,
     }),
+    after("system_calls_read_anything", &["user_mode_only", "sigbus"], |call, done| match call {
+        Call::KernelLoad { .. } => Done { result: Ok(1), bytes: vec![0] },
+        _ => done,
+    }),
     after("a_scan_misses_a_region", &["pagemap_scan"], |call, done| match (call, done.result) {
         (Call::Scan { .. }, Ok(count @ 1..)) => Done { result: Ok(count - 1), ..done },
+        _ => done,
+    }),
+    after("loads_need_no_permission", &["read_protect"], |call, done| match call {
+        Call::Ioctl { request: UFFDIO_RWPROTECT, .. } => Done { result: Ok(0), ..done },
         _ => done,
     }),
 ];
@@ -141,6 +174,33 @@ const fn after(
 
 fn refused(errno: Errno) -> Result<u64, Stop> {
     Err(Stop::Refused(errno))
+}
+
+/// Turns this error of a request into success.
+fn forgive(call: &Call, done: Done, number: u32, errno: Errno) -> Done {
+    if is_request(call, number) && done.result == refused(errno) {
+        return Done { result: Ok(0), ..done };
+    }
+    done
+}
+
+/// Turns one error of a request into another, in its out field too.
+fn change_error(call: &Call, mut done: Done, number: u32, from: Errno, to: Errno) -> Done {
+    if is_request(call, number) && done.result == refused(from) {
+        done.result = refused(to);
+        put(&mut done.bytes[32..], &i64::from(-to.0).to_ne_bytes());
+    }
+    done
+}
+
+/// Changes what the pagemap says of each page.
+fn change_entries(call: &Call, mut done: Done, act: fn(u64) -> u64) -> Done {
+    if let Call::Pagemap { .. } = call {
+        for entry in done.bytes.as_chunks_mut::<8>().0 {
+            *entry = act(u64::from_ne_bytes(*entry)).to_ne_bytes();
+        }
+    }
+    done
 }
 
 fn is_request(call: &Call, number: u32) -> bool {

@@ -372,6 +372,19 @@ cases! {
         asynchronous_mode_takes_it_off,
         modes_can_be_switched,
     }
+    pagemap_entry {
+        untouched_page_has_no_bits,
+        written_page_is_exclusive,
+        page_shared_with_a_child_is_not_exclusive,
+        shared_memory_says_so,
+        private_mapping_shows_whose_page_it_is,
+        zero_page_is_nobodys,
+        protection_is_bit_57,
+        guard_is_bit_58,
+        copied_page_is_exclusive,
+        moved_page_is_exclusive,
+        markers_look_swapped,
+    }
     pagemap_scan {
         size_must_be_right,
         flags_must_be_known,
@@ -496,7 +509,6 @@ cases! {
         scanning_tells_it,
         dropping_it_makes_it_missing,
         shared_page_in_swap_is_minor,
-        markers_look_swapped,
     }
     sigbus {
         missing_page_is_a_bus_error,

@@ -173,14 +173,3 @@ pub(super) fn shared_page_in_swap_is_minor(w: &mut dyn World) -> Verdict {
     s.continue_(area.range(), 0)?.done(area.page_size)?;
     expect("byte", s.loaded(who)?, 7)
 }
-
-/// Markers look like swap entries in the pagemap: bit 62, without a page in swap
-/// (section 11 and docs/kernel-notes.md).
-pub(super) fn markers_look_swapped(w: &mut dyn World) -> Verdict {
-    let mut s = Stage::open(w, FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_UNPOPULATED)?;
-    let area = s.anon(1)?;
-    s.register(area.range(), reg::WP)?;
-    s.protect(area.range())?;
-    let bits = pagemap::SWAPPED | pagemap::UFFD_WP;
-    expect("entry", s.entry(area.at(0))? & (bits | pagemap::PRESENT), bits)
-}
