@@ -14,6 +14,7 @@ use faultless_image::core::{
 };
 use faultless_pages::{Bytes, Va};
 use faultless_uffd::attach::{attach, other_holder};
+use faultless_uffd::process::Urgency;
 use faultless_uffd::ptrace::TraceOptions;
 use faultless_uffd::{Features, ForeignUffd, Pagemap, Wanted};
 use rustix::event::{EventfdFlags, eventfd};
@@ -178,10 +179,10 @@ fn trace(
     } else {
         TraceOptions::SYSGOOD
     };
-    // The pause should not wait for its turn on a busy machine; without the right it does.
-    let _ = rustix::process::setpriority_process(None, -20);
     let mut threads = Threads::seize(target.pid, options)?;
     arm(&mut tools)?;
+    // The pause should not wait for its turn on a busy machine; without the right it does.
+    let urgency = Urgency::begin();
     let begin = Instant::now();
     threads.stop()?;
     gate.close();
@@ -203,6 +204,7 @@ fn trace(
         None
     };
     let (resume_ns, pause_ns) = (nanoseconds(resuming), nanoseconds(begin));
+    drop(urgency);
     // If this process died, the kernel would let the target go only when that child ends.
     if let Some(child) = other_holder(target.pid, &target.uffd) {
         spoiled.store(true, Ordering::Relaxed);

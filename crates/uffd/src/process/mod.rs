@@ -6,6 +6,7 @@
 //! | [`Pidfd`] | names a process for good, fetches its descriptors, tells when it ends |
 //! | [`read_memory`], [`write_memory`] | copy many ranges of its memory in one call |
 //! | [`madvise`] | pages its memory out, in, or together |
+//! | [`Urgency`] | runs this thread before others, while another process stands still for it |
 //!
 //! Called by the attach path and by the snapshot service; calls nothing but the kernel.
 //!
@@ -18,6 +19,7 @@ mod batch;
 mod error;
 mod memory;
 mod pidfd;
+mod urgency;
 
 pub use advice::{ProcessAdvice, madvise};
 pub use batch::RANGES_PER_CALL;
@@ -25,3 +27,4 @@ pub use error::{ProcessError, ProcessOp};
 pub use memory::{read_memory, write_memory};
 pub use pidfd::Pidfd;
 pub use rustix::process::Pid;
+pub use urgency::Urgency;
