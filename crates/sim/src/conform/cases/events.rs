@@ -322,3 +322,33 @@ pub(super) fn waiting_threads_can_be_killed(w: &mut dyn World) -> Verdict {
     s.world.kill(s.me.process)?;
     s.acting(watcher, fd, |s| s.quiet())
 }
+
+/// MREMAP_DONTUNMAP leaves the old place mapped, empty and registered: it faults there
+/// (section 10).
+pub(super) fn old_place_left_mapped_stays_registered(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_EVENT_REMAP)?;
+    let area = s.anon(1)?;
+    s.store(area.at(0), 5)?;
+    s.register(area.range(), reg::MISSING)?;
+    let call = s.moving(&area, remap::DONTUNMAP)?;
+    let mover = s.blocked(call)?;
+    expect("event", s.next_message()?.event, event::REMAP)?;
+    let start = s.goes_on(mover)?.result.unwrap_or(0);
+    expect("new place", s.load(start)?, 5)?;
+    s.blocked_load(area.at(0))?;
+    s.expect_fault(area.at(0), 0)
+}
+
+/// A mapping that grows stays registered as a whole, without an event (section 10).
+pub(super) fn growing_in_place_extends_the_registration(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_EVENT_REMAP)?;
+    let area = s.anon(2)?;
+    s.unmap(area.one(1))?;
+    s.register(area.one(0), reg::MISSING)?;
+    let (len, new_len) = (area.page_size, 2 * area.page_size);
+    let call = Call::Remap { from: area.start, len, new_len, flags: 0, to: 0 };
+    expect("mremap", s.value(call)?, area.start)?;
+    s.quiet()?;
+    s.blocked_load(area.at(1))?;
+    s.expect_fault(area.at(1), 0)
+}

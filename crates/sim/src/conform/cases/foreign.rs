@@ -183,3 +183,18 @@ pub(super) fn the_death_of_the_last_holder_lets_go(w: &mut dyn World) -> Verdict
     s.world.kill(stranger.process)?;
     expect("byte", s.loaded(who)?, 0)
 }
+
+/// A process that dies closes its descriptor: who was reading its missing page from outside goes
+/// on and reads zeros (sections 6, 16).
+pub(super) fn readers_of_the_dying_go_on(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, 0)?;
+    s.needs_kernel_faults()?;
+    let area = s.anon(1)?;
+    s.register(area.range(), reg::MISSING)?;
+    let reader = s.world.spawn()?;
+    let of = s.me.process;
+    s.world.start(reader, Call::RemoteLoad { of, at: area.at(0), len: 1 })?;
+    s.still_blocked(reader)?;
+    s.world.kill(of)?;
+    expect("byte", s.loaded(reader)?, 0)
+}

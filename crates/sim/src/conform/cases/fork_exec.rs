@@ -206,3 +206,18 @@ pub(super) fn close_on_exec_closes(w: &mut dyn World) -> Verdict {
     s.value(Call::Exec)?;
     s.refuses(Call::Read { fd: s.fd, len: 32 }, EBADF)
 }
+
+/// A write-protect marker is inherited with EVENT_FORK, and left out without (sections 6, 11).
+pub(super) fn markers_follow_the_event(w: &mut dyn World) -> Verdict {
+    let features = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_UNPOPULATED;
+    for (feature, wanted) in [(FEATURE_EVENT_FORK, true), (0, false)] {
+        let mut s = Stage::open(&mut *w, features | feature)?;
+        let area = s.anon(1)?;
+        s.register(area.range(), reg::WP)?;
+        s.protect(area.range())?;
+        let child = if wanted { fork_with_event(&mut s)?.child } else { s.fork()? };
+        let fd = s.fd;
+        s.acting(child, fd, |s| expect("child", s.is_protected(area.at(0))?, wanted))?;
+    }
+    Ok(())
+}

@@ -154,3 +154,16 @@ pub(super) fn the_last_event_counts(w: &mut dyn World) -> Verdict {
     s.goes_on(second)?;
     s.copy(area.one(0), src, 0)?.done(area.page_size)
 }
+
+/// An argument that cannot be read is EFAULT only where the out field is written; the request is
+/// put off all the same (section 7).
+pub(super) fn unreadable_argument_is_put_off_or_faults(w: &mut dyn World) -> Verdict {
+    let (mut s, _, _) = pending(w)?;
+    let request = faultless_uapi::ioctl::UFFDIO_COPY;
+    let stop = s.stopped(Call::IoctlWord { fd: s.fd, request, word: NOWHERE })?;
+    // EFAULT comes from writing the out field, so it goes with that promise.
+    let faults = s.profile().pending_event_is_in_out_field();
+    let observed = stop == Stop::Refused(EFAULT);
+    ensure(observed || stop == Stop::Refused(EAGAIN), format_args!("COPY: {stop:?}"))?;
+    ensure(faults.allows(observed), format_args!("COPY: {stop:?}"))
+}

@@ -159,12 +159,14 @@ cases! {
         address_is_rounded_unless_exact,
         threads_are_named_on_request_only,
         kernel_faults_name_their_thread,
+        one_reader_gets_the_message,
     }
     poll {
         pending_fault_is_readable,
         pending_event_is_readable,
         blocking_descriptor_is_an_error,
         waiting_poll_wakes_on_a_fault,
+        waiting_poll_wakes_on_an_event,
     }
     lifetime {
         closing_lets_sleepers_read_zeros,
@@ -188,6 +190,7 @@ cases! {
         poison_is_inherited,
         exec_sends_no_event,
         close_on_exec_closes,
+        markers_follow_the_event,
     }
     events {
         remap_says_from_where_to_where,
@@ -212,6 +215,8 @@ cases! {
         quiet_operations_send_nothing,
         changes_through_the_object_send_nothing,
         waiting_threads_can_be_killed,
+        old_place_left_mapped_stays_registered,
+        growing_in_place_extends_the_registration,
     }
     mmap_changing {
         filling_is_put_off,
@@ -224,6 +229,7 @@ cases! {
         faults_are_delivered_meanwhile,
         every_event_puts_off,
         the_last_event_counts,
+        unreadable_argument_is_put_off_or_faults,
     }
     missing {
         shared_memory_reports_missing_pages,
@@ -541,5 +547,6 @@ cases! {
         arguments_are_checked_before_the_death,
         a_strangers_descriptor_keeps_it_registered,
         the_death_of_the_last_holder_lets_go,
+        readers_of_the_dying_go_on,
     }
 }

@@ -45,3 +45,13 @@ pub(super) fn waiting_poll_wakes_on_a_fault(w: &mut dyn World) -> Verdict {
     s.blocked_load(area.at(0))?;
     expect("poll", s.goes_on(poller)?.result, Ok(poll::IN))
 }
+
+/// A waiting poll returns when an event arrives, too (section 6).
+pub(super) fn waiting_poll_wakes_on_an_event(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_EVENT_REMOVE)?;
+    let area = s.anon(1)?;
+    s.register(area.range(), reg::MISSING)?;
+    let poller = s.blocked(Call::PollWait { fd: s.fd })?;
+    s.blocked(advise(area.range(), advice::DONTNEED))?;
+    expect("poll", s.goes_on(poller)?.result, Ok(poll::IN))
+}

@@ -175,3 +175,17 @@ pub(super) fn kernel_faults_name_their_thread(w: &mut dyn World) -> Verdict {
     expect("thread", fault.ptid, s.world.thread_id(who))?;
     expect("flags", fault.flags, fault_flag::WRITE)
 }
+
+/// Of two readers that wait, one gets the message (section 6).
+pub(super) fn one_reader_gets_the_message(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open_with(w, open::CLOEXEC, 0)?;
+    let area = s.anon(1)?;
+    s.register(area.range(), reg::MISSING)?;
+    let readers = [(); 2].map(|()| s.blocked(Call::Read { fd: s.fd, len: 32 }));
+    s.blocked_load(area.at(0))?;
+    let mut got = 0;
+    for reader in readers {
+        got += usize::from(s.world.settle(reader?)?.is_some());
+    }
+    expect("readers with a message", got, 1)
+}
