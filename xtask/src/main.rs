@@ -1,6 +1,6 @@
 //! Every chore of the project, as `cargo xtask NAME`.
 //!
-//! [`test`] runs the tests and counts them, [`ci`] is what must pass before a change lands,
+//! [`mod@test`] runs the tests and counts them, [`ci`] is what must pass before a change lands,
 //! [`vm`] runs the tests on other kernels and architectures, [`soak`] holds the long runs. The same
 //! program is the first process inside the machines that `vm` boots ([`vm::guest`]).
 #![forbid(unsafe_code)]

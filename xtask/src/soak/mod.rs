@@ -8,7 +8,7 @@
 //! | `gdb` | gdb sees in our cores what it sees in gcore's |
 //!
 //! Each prints its seed, so that a run can be made again, and its figures. Short versions of `cut`
-//! and `kill` run as ordinary tests ([`quick`]). Every process a soak starts is ended by it, by
+//! and `kill` run as ordinary tests (`quick`). Every process a soak starts is ended by it, by
 //! id, also when it fails.
 
 pub(crate) mod artifacts;

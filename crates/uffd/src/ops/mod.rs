@@ -1,6 +1,6 @@
 //! The operations on registered ranges, one file each.
 //!
-//! Each file holds the mode of its operation, the raw form on [`Uffd`](crate::Uffd) and the safe
+//! Each file holds the mode of its operation, the raw form on [`Uffd`] and the safe
 //! form on [`ForeignUffd`](crate::ForeignUffd).
 
 use std::os::fd::AsFd;

@@ -7,7 +7,7 @@
 //! | [`writers`], [`slots`] | the promises, checked |
 //! | [`check`], [`verdict`] | the checker and what it says |
 //! | [`core_file`] | ELF cores as the checker's input |
-//! | [`run`] | the soak: take, check, count |
+//! | [`mod@run`] | the soak: take, check, count |
 
 mod check;
 mod core_file;

@@ -1,7 +1,7 @@
 //! What the checker asks of a snapshot, whoever made it.
 //!
 //! Implemented by [`core_file`](super::core_file) for ELF cores, ours and gdb's, by
-//! [`smear`](super::smear) for the deliberately wrong one, and by the tests.
+//! `smear` for the deliberately wrong one, and by the tests.
 
 use anyhow::Result;
 
