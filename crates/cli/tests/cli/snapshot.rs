@@ -1,11 +1,12 @@
 //! `faultless snapshot`: what it makes, and every error with its next step.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Run, has, is_root, need, need_some, program, snapshots_work};
+use crate::support::{Run, compile, has, is_root, need, need_some, program, snapshots_work};
 use crate::target::{Folder, Reaped, Target};
 
 /// Snapshots `pid` and expects the error `parts`, with nothing left in the folder.
@@ -51,6 +52,37 @@ fn a_shell_has_itself_saved() {
     let run = Run::of(Command::new("sh").args(["-c", script, "sh", program(), &file]));
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert_eq!(folder.names(), ["core"]);
+}
+
+#[test]
+fn root_saves_a_process_whose_filter_would_end_it_for_a_userfaultfd() {
+    need!(is_root(), "needs root, to have the filter suspended");
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
+    let refuse = need_some!(compile("refuse_syscall"));
+    let number = faultless_uapi::syscall::SYS_USERFAULTFD.to_string();
+    // `cat` answers as long as it lives, and is the program itself once the filter is installed.
+    let mut cat = Command::new(refuse)
+        .args([number.as_str(), "0", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map(Reaped)
+        .expect("the filter starts");
+    expect_echo(&mut cat);
+    let folder = Folder::new("filtered");
+    let run = Run::faultless(&["snapshot", &cat.pid(), "-o", &folder.file("core")]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    expect_echo(&mut cat);
+}
+
+/// Checks that `cat` copies a line.
+fn expect_echo(cat: &mut Reaped) {
+    let mut line = [0; 6];
+    let stdin = cat.0.stdin.as_mut().expect("it is piped");
+    stdin.write_all(b"alive\n").expect("cat reads");
+    let stdout = cat.0.stdout.as_mut().expect("it is piped");
+    stdout.read_exact(&mut line).expect("cat writes");
+    assert_eq!(&line, b"alive\n");
 }
 
 #[test]
