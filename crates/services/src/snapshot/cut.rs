@@ -39,6 +39,8 @@ pub(super) struct Cut {
     pub(super) unprotected: Vec<VaRange>,
     /// Memory that could not be read.
     pub(super) unreadable: RangeSet,
+    /// Protected memory whose protection outlives its content: all that is not the process's own.
+    pub(super) clinging: RangeSet,
     /// Memory other processes may have written.
     pub(super) shared: RangeSet,
     /// Pages of it that hold something.
@@ -84,7 +86,7 @@ impl Cut {
         for area in areas.iter().filter(|area| area.keep == Keep::Protect) {
             find(tools, area, &mut found)?;
         }
-        let Found { runs, exposed, unseen } = found;
+        let Found { runs, exposed, mut clean, unseen } = found;
         if unseen {
             warnings.push(
                 "shared memory the process itself has not touched is missing: reading it needs \
@@ -99,7 +101,6 @@ impl Cut {
         protect(tools, &areas, |area| !area.is_private_anonymous())?;
         pause.protect = lap.take();
         let mut copied = Vec::new();
-        let mut clean = Vec::new();
         let mut unreadable = RangeSet::new();
         for area in &areas {
             copy(tools, area, &mut copied, &mut clean, &mut unreadable)?;
@@ -107,8 +108,13 @@ impl Cut {
         pause.copy = lap.take();
         let threads = threads.notes()?;
         pause.registers = lap.take();
-        let shared: RangeSet =
-            ranges(&areas, |area| area.vma.shared && area.keep != Keep::Nothing).collect();
+        let clinging = |area: &Area| area.keep == Keep::Protect && !area.is_private_anonymous();
+        let is_shared = |area: &Area| {
+            // A private mapping shows what others write until the process has written itself.
+            let seen = area.keep == Keep::Protect && !area.vma.is_anonymous();
+            area.keep != Keep::Nothing && (area.vma.shared || seen)
+        };
+        let shared: RangeSet = ranges(&areas, is_shared).collect();
         let page = tools.pagemap.page_size();
         let held = runs.iter().filter(|run| shared.contains(run.range.start()));
         Ok(Cut {
@@ -121,6 +127,7 @@ impl Cut {
             clean,
             unprotected: ranges(&areas, |area| area.keep == Keep::AsItIs).collect(),
             unreadable,
+            clinging: ranges(&areas, clinging).collect(),
             shared,
             vmas: areas.into_iter().map(|area| area.vma).collect(),
             threads,
@@ -151,6 +158,8 @@ struct Found {
     runs: Vec<Run>,
     /// Private pages that are not protected, with what little lies between them.
     exposed: Vec<VaRange>,
+    /// Pages of a privately mapped memory object that the process has not touched.
+    clean: Vec<(Vma, VaRange)>,
     /// Whether some shared memory could not be looked at.
     unseen: bool,
 }
@@ -194,6 +203,13 @@ fn find(tools: &Tools<'_>, area: &Area, found: &mut Found) -> Result<(), Snapsho
         found.unseen |= !tools.census.object(tools.pid, &area.vma, &mut held);
         held.iter().for_each(|range| found.add(area, range, page));
         return Ok(());
+    }
+    if !area.vma.is_anonymous() && area.flags.huge.is_none() {
+        let touched: RangeSet = regions.iter().map(|region| region.range).collect();
+        let mut object = RangeSet::new();
+        found.unseen |= !tools.census.object(tools.pid, &area.vma, &mut object);
+        let untouched = object.iter().flat_map(|data| touched.gaps(data));
+        found.clean.extend(untouched.map(|range| (area.vma.clone(), range)));
     }
     for region in regions {
         let huge = region.categories.contains(Category::HUGE) && area.vma.is_anonymous();

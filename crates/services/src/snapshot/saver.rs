@@ -12,11 +12,10 @@
 //!   this same thread, never between a copy and the end of its step. So no `mremap` can have put
 //!   another protected page under the address that was copied.
 //!
-//!
-//! The protection of shared memory and of huge page pools outlives its content: after a hole was
-//! punched the entry remembers it, and the copy itself faults a protected page of zeros in. There
-//! the kernel's word counts: it announces every such drop and waits until that was read, so pages
-//! are given up before they can be gone.
+//! The protection of shared memory, of memory objects and of huge page pools outlives its content:
+//! after a hole was punched the entry remembers it, and the copy itself faults a protected page of
+//! zeros in. There the kernel's word counts: it announces every such drop and waits until that was
+//! read, so pages are given up before they can be gone.
 //!
 //! # Concurrency
 //! One thread owns all state and makes every step; faults are looked for between two pieces of
@@ -113,16 +112,15 @@ pub(super) struct Saver {
 impl Saver {
     /// Starts with the pages of the cut where they lay.
     ///
-    /// `shared` is memory that is not the target's alone; `waiting` are writers that were heard
-    /// of before the cut.
+    /// `clinging` is memory whose protection outlives its content; `waiting` are writers that were
+    /// heard of before the cut.
     pub(super) fn new(
         pages: Pages,
         live: LiveMap,
         pools: Vec<Run>,
-        shared: &RangeSet,
+        clinging: RangeSet,
         waiting: VecDeque<Va>,
     ) -> Saver {
-        let clinging = shared.iter().chain(pools.iter().map(|pool| pool.range)).collect();
         Saver {
             pages,
             live,

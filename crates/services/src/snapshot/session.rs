@@ -270,7 +270,7 @@ impl Job {
                 pages,
                 live,
                 std::mem::take(&mut self.cut.pools),
-                &self.cut.shared,
+                std::mem::take(&mut self.cut.clinging),
                 std::mem::take(&mut self.waiting),
             ),
             disk: &self.disk,

@@ -471,7 +471,7 @@ fn violations(seed: u64, missing: Missing) -> Vec<String> {
         _ => [range(SHARED.start, SHARED.end)].into_iter().collect(),
     };
     let pages_of_cut = Pages::new(PageSize::KIB4, runs);
-    let mut saver = Saver::new(pages_of_cut, live, Vec::new(), &shared, VecDeque::new());
+    let mut saver = Saver::new(pages_of_cut, live, Vec::new(), shared, VecDeque::new());
     let mut done = Done::default();
     let mut wrong = Vec::new();
     let mut holds = Vec::new();
