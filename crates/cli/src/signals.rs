@@ -1,7 +1,8 @@
 //! SIGINT, SIGTERM and SIGHUP as a wish to stop, seen by whoever does the work.
 //!
 //! The first signal asks, the second ends the program as it would have without us: nobody needs
-//! a third key to get rid of a program that does not listen.
+//! a third key to get rid of a program that does not listen. What the parent has this program
+//! ignore (`nohup`, a job in the background of a script) stays ignored.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +25,11 @@ impl Interrupts {
     /// Catches the signals from now on.
     pub(crate) fn catch() -> io::Result<Interrupts> {
         let interrupts = Interrupts { cancel: Arc::default(), number: Arc::default() };
+        let ignored = ignored();
         for (signal, number) in [(SIGINT, 2), (SIGTERM, 15), (SIGHUP, 1)] {
+            if ignored >> (number - 1) & 1 == 1 {
+                continue;
+            }
             // First, so that it does not see the flag set by the same signal.
             flag::register_conditional_default(signal, Arc::clone(&interrupts.cancel))?;
             flag::register_usize(signal, Arc::clone(&interrupts.number), number)?;
@@ -42,4 +47,11 @@ impl Interrupts {
             Ok(number) => Some(Exit::Signal(number)),
         }
     }
+}
+
+/// Returns the signals this process ignores, signal n as bit n - 1; none where `/proc` is not there.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
 }

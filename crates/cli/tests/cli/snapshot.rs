@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::support::{Run, compile, has, is_root, need, need_some, program, snapshots_work};
@@ -249,13 +249,39 @@ fn a_core_beyond_the_file_size_limit() {
     target.expect_alive();
 }
 
-/// Says whether a process has a userfaultfd open: a snapshot has, from attaching to its end.
-fn holds_userfaultfd(pid: u32) -> bool {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("a process of ours");
-    descriptors.flatten().any(|descriptor| {
-        let link = fs::read_link(descriptor.path()).unwrap_or_default();
-        link.as_os_str() == "anon_inode:[userfaultfd]"
-    })
+#[test]
+fn a_signal_that_the_parent_ignores_does_not_interrupt() {
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
+    let target = need_some!(Target::start(&["busy", "64"]));
+    let folder = Folder::new("ignored");
+    let file = folder.file("core");
+    // As `nohup` does.
+    let script = r#"trap '' HUP; exec "$1" snapshot "$2" -o "$3""#;
+    let mut snapshot = Command::new("sh")
+        .args(["-c", script, "sh", program(), &target.pid(), &file])
+        .stdout(Stdio::null())
+        .spawn()
+        .map(Reaped)
+        .expect("the shell starts");
+    wait_until_attached(&mut snapshot.0);
+    let sent = Run::of(Command::new("kill").args(["-HUP", &snapshot.pid()]));
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    assert_eq!(snapshot.0.wait().expect("a child of ours").code(), Some(0));
+    assert_eq!(folder.names(), ["core"]);
+}
+
+/// Waits until a snapshot has its userfaultfd, which it holds from attaching to its end.
+fn wait_until_attached(snapshot: &mut Child) {
+    let folder = format!("/proc/{}/fd", snapshot.id());
+    let is_attached = || {
+        fs::read_dir(&folder).into_iter().flatten().flatten().any(|descriptor| {
+            let link = fs::read_link(descriptor.path()).unwrap_or_default();
+            link.as_os_str() == "anon_inode:[userfaultfd]"
+        })
+    };
+    while snapshot.try_wait().expect("a child of ours").is_none() && !is_attached() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
@@ -264,15 +290,13 @@ fn an_interrupted_snapshot_leaves_no_file_and_the_target_running() {
     for (name, signal, code) in [("INT", "-INT", 130), ("TERM", "-TERM", 143)] {
         let mut target = need_some!(Target::start(&["busy", "256"]));
         let folder = Folder::new(&format!("interrupted-{name}"));
-        let snapshot = Command::new(program())
+        let mut snapshot = Command::new(program())
             .args(["snapshot", &target.pid(), "-o", &folder.file("core")])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        while !holds_userfaultfd(snapshot.id()) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until_attached(&mut snapshot);
         let killed = Run::of(Command::new("kill").args([signal, &snapshot.id().to_string()]));
         assert_eq!(killed.code, Some(0), "{}", killed.stderr);
         let end = snapshot.wait_with_output().expect("the program ends");
