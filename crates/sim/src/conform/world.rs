@@ -290,6 +290,11 @@ pub enum Call {
         /// The argument; where `vec` is [`SCAN_ROOM`], the world puts room for `vec_len` regions.
         argument: Vec<u8>,
     },
+    /// Value: bytes of the mapping at this address that transparent huge pages map.
+    HugeBytes {
+        /// Any address in the mapping.
+        at: u64,
+    },
     /// Reads `/proc/self/fdinfo` of a descriptor; the text comes back.
     Fdinfo {
         /// Descriptor.

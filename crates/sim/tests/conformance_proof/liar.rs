@@ -38,6 +38,9 @@ pub(crate) const LIES: &[Lie] = &[
     after("memory_of_another_is_free", &["register"], |call, done| {
         forgive(call, done, UFFDIO_REGISTER, EBUSY)
     }),
+    after("any_memory_can_be_registered", &["register", "register_memory"], |call, done| {
+        forgive(call, done, UFFDIO_REGISTER, EINVAL)
+    }),
     after("anything_can_be_unregistered", &["unregister"], |call, done| {
         forgive(call, done, UFFDIO_UNREGISTER, EINVAL)
     }),

@@ -17,7 +17,7 @@ fn huge_area(s: &mut Stage<'_>) -> Verdict<(Area, u64)> {
 }
 
 fn is_huge(s: &mut Stage<'_>, at: u64) -> Verdict<bool> {
-    Ok(s.categories(at)? & category::PAGE_IS_HUGE != 0)
+    Ok(s.value(Call::HugeBytes { at })? > 0)
 }
 
 /// A huge page registered as destination of MOVE, empty, and a huge page as source.
@@ -143,6 +143,16 @@ pub(super) fn asynchronous_protection_of_a_huge_page(w: &mut dyn World) -> Verdi
     s.store(area.at(1), 1)?;
     s.quiet()?;
     expect("protected", s.is_protected(area.at(1))?, false)
+}
+
+/// PAGEMAP_SCAN tells HUGE of a huge page, and not of base pages (section 12).
+pub(super) fn scanning_tells_huge_pages(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::bare(w)?;
+    let (area, _) = huge_area(&mut s)?;
+    let small = s.source(1)?;
+    let huge = s.categories(area.at(3))? & category::PAGE_IS_HUGE;
+    expect("huge page", huge, category::PAGE_IS_HUGE)?;
+    expect("base page", s.categories(small)? & category::PAGE_IS_HUGE, 0)
 }
 
 fn protecting_scan(range: Range) -> PmScanArg {

@@ -192,6 +192,7 @@ fn special(world: &mut KernelWorld, who: Thread, call: Call) -> Verdict<State> {
         Call::RegularFile { len } => regular_file(world, who, len),
         Call::DropPrivileges => drop_privileges(world, who),
         Call::Pagemap { at, pages } => pagemap(world, who, at, pages),
+        Call::HugeBytes { at } => huge_bytes(world, who, at),
         Call::Fdinfo { fd } => fdinfo(world, who, fd),
         Call::Scan { argument } => scan(world, who, &argument),
         Call::LimitDescriptors { count } => limit_descriptors(world, who, count),
@@ -277,6 +278,28 @@ fn pagemap(world: &mut KernelWorld, who: Thread, at: u64, pages: u64) -> Verdict
     Ok(State::Over(Done { result: Ok(0), bytes }))
 }
 
+fn huge_bytes(world: &mut KernelWorld, who: Thread, at: u64) -> Verdict<State> {
+    let pid = world.actor(who)?.hand.pid();
+    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).map_err(|e| broken(&e))?;
+    let mut inside = false;
+    let mut bytes = 0;
+    for line in smaps.lines() {
+        if let Some(range) = mapping_of(line) {
+            inside = range.contains(&at);
+        } else if let (true, Some(kib)) = (inside, line.strip_prefix("AnonHugePages:")) {
+            let kib: u64 = kib.trim().trim_end_matches(" kB").parse().map_err(|e| broken(&e))?;
+            bytes += kib << 10;
+        }
+    }
+    Ok(State::Over(Done { result: Ok(bytes), bytes: Vec::new() }))
+}
+
+/// The range of a mapping, if this line of `maps` or `smaps` begins one.
+fn mapping_of(line: &str) -> Option<std::ops::Range<u64>> {
+    let (start, end) = line.split(' ').next()?.split_once('-')?;
+    Some(u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?)
+}
+
 fn fdinfo(world: &mut KernelWorld, who: Thread, fd: Fd) -> Verdict<State> {
     let pid = world.actor(who)?.hand.pid();
     let bytes = fs::read(format!("/proc/{pid}/fdinfo/{}", fd.0)).map_err(|e| broken(&e))?;
@@ -299,8 +322,8 @@ fn special_memory(world: &mut KernelWorld, who: Thread) -> Verdict<State> {
     let pid = world.actor(who)?.hand.pid();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).map_err(|e| broken(&e))?;
     let line = maps.lines().find(|line| line.ends_with("[vvar]"));
-    let start = line.and_then(|line| u64::from_str_radix(line.split('-').next()?, 16).ok());
-    let result = start.ok_or(Stop::Refused(ENOENT));
+    let result = line.and_then(mapping_of).map(|range| range.start);
+    let result = result.ok_or(Stop::Refused(ENOENT));
     Ok(State::Over(Done { result, bytes: Vec::new() }))
 }
 
