@@ -13,6 +13,7 @@ use std::time::Instant;
 use faultless_image::core::{Layout, Machine, SegmentSpec, ThreadNotes, WriteError};
 use faultless_pages::{Bytes, PageSize, RangeSet, Va, VaRange};
 use faultless_uffd::Category;
+use faultless_uffd::process::Urgency;
 
 use super::areas::{Area, Keep, Tools, protect, protect_range, scan_failed, survey};
 use super::error::SnapshotError;
@@ -63,12 +64,44 @@ impl Lap {
     }
 }
 
+/// Looks over the memory at most so often before the pause.
+const ROUNDS: usize = 3;
+/// So little can as well be protected in the pause: some hundred microseconds.
+const LITTLE: Bytes = Bytes::mib(1);
+
 /// Protects the private memory of the running process, to shorten the pause.
 ///
-/// What changes while this runs is none of its business: the cut looks again.
-pub(super) fn arm(tools: &mut Tools<'_>) -> Result<(), SnapshotError> {
+/// While a long walk protects, the process writes to what lies behind it. Protecting that again is
+/// a shorter walk, and leaves less behind: rounds follow as long as each leaves half of the last.
+/// What else changes while this runs is none of its business: the cut looks again.
+///
+/// Returns the urgency that lasts until the pause is over; `None` without the right to it.
+pub(super) fn arm(tools: &mut Tools<'_>) -> Result<Option<Urgency>, SnapshotError> {
     let areas = survey(tools)?;
-    match protect(tools, &areas, Area::is_private_anonymous) {
+    tolerate(protect(tools, &areas, Area::is_private_anonymous))?;
+    // A thread that waits for a processor between the last round and the stop undoes them all.
+    let urgency = Urgency::begin();
+    let mut left = Bytes(u64::MAX);
+    for _ in 0..ROUNDS {
+        let mut found = Found::default();
+        for area in areas.iter().filter(|area| area.keep == Keep::Protect) {
+            if area.is_private_anonymous() {
+                tolerate(find(tools, area, &mut found))?;
+            }
+        }
+        let exposed = Bytes(found.exposed.iter().map(|range| range.len().0).sum());
+        if exposed <= LITTLE || exposed.0 > left.0 / 2 {
+            break;
+        }
+        found.exposed.iter().try_for_each(|&range| tolerate(protect_range(tools, range)))?;
+        left = exposed;
+    }
+    Ok(urgency.ok())
+}
+
+/// Lets pass what the running process may cause: the cut meets it again if it lasts.
+fn tolerate(result: Result<(), SnapshotError>) -> Result<(), SnapshotError> {
+    match result {
         Err(error @ SnapshotError::Ended { .. }) => Err(error),
         _ => Ok(()),
     }

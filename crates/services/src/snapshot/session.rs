@@ -14,7 +14,6 @@ use faultless_image::core::{
 };
 use faultless_pages::{Bytes, Va};
 use faultless_uffd::attach::{attach, other_holder};
-use faultless_uffd::process::Urgency;
 use faultless_uffd::ptrace::TraceOptions;
 use faultless_uffd::{Features, ForeignUffd, Pagemap, Wanted};
 use rustix::event::{EventfdFlags, eventfd};
@@ -180,9 +179,8 @@ fn trace(
         TraceOptions::SYSGOOD
     };
     let mut threads = Threads::seize(target.pid, options)?;
-    arm(&mut tools)?;
     // The pause should not wait for its turn on a busy machine; without the right it does.
-    let urgency = Urgency::begin();
+    let urgency = arm(&mut tools)?;
     let begin = Instant::now();
     threads.stop()?;
     gate.close();
