@@ -43,6 +43,9 @@ const TOOLS_DIR: &str = "/usr/local/bin";
 /// Longest a job may take.
 const JOB_TIMEOUT_S: u64 = 900;
 
+/// Says what this kernel has and what each missing thing costs; fails if snapshots do not work.
+const DOCTOR: &[&str] = &["faultless", "doctor"];
+
 /// Ten snapshots of a stamping target, each checked to be one instant of it. Smaller than on the
 /// processor itself: what matters here is another kernel and instruction set, not the amount.
 const CUT: &[&str] = &[
@@ -169,7 +172,7 @@ fn plan_of(content: &Content, command: &[String]) -> Plan {
     };
     let jobs = if command.is_empty() {
         let tests = content.tests.iter().map(|test| test_job(test, timeout_s));
-        tests.chain([job("cut", CUT)]).collect()
+        [job("doctor", DOCTOR)].into_iter().chain(tests).chain([job("cut", CUT)]).collect()
     } else {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         vec![job("command", &words)]
