@@ -1,7 +1,27 @@
 //! The bodies, a file per topic, and the list of them all.
 //!
 //! A body is a plain function from a world to a verdict. Its documentation says which behaviour
-//! it pins.
+//! it pins, and in parentheses which section of the interface that behaviour belongs to:
+//!
+//! | section | is about |
+//! |---|---|
+//! | 0 | constants, structs, feature bits |
+//! | 1 | creation and permission |
+//! | 2 | the handshake |
+//! | 3 | REGISTER |
+//! | 4 | UNREGISTER |
+//! | 5 | waking |
+//! | 6 | reading, polling, lifetime |
+//! | 7 | pending events (the kernel's `mmap_changing`) |
+//! | 8 | filling: COPY, ZEROPAGE, CONTINUE, POISON |
+//! | 9 | which faults are raised |
+//! | 10 | events |
+//! | 11 | WRITEPROTECT and the pagemap |
+//! | 12 | PAGEMAP_SCAN |
+//! | 13 | MOVE |
+//! | 14 | what is new in 7.3 |
+//! | 15 | where versions differ |
+//! | 16 | descriptors in other processes |
 
 use super::verdict::Verdict;
 use super::world::World;
