@@ -167,3 +167,53 @@ impl Profile {
         if self.has_memory_failure { code::BUS_MCEERR_AR } else { code::BUS_ADRERR }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(major: u16, minor: u16) -> Profile {
+        Profile {
+            version: KernelVersion::new(major, minor),
+            page_size: 4096,
+            closed: None,
+            features: 0,
+            api_ioctls: 0,
+            privileged: true,
+            unprivileged_allowed: false,
+            has_device: true,
+            transparent_huge_page: None,
+            hugetlb_page: None,
+            has_swap: false,
+            has_regular_files: false,
+            has_memory_failure: false,
+            has_scan: false,
+            has_pinning: false,
+        }
+    }
+
+    #[test]
+    fn behaviours_change_with_the_version_they_changed_in() {
+        assert_eq!(of(6, 16).foreign_unregister_is_refused(), Promise::No);
+        assert_eq!(of(6, 17).foreign_unregister_is_refused(), Promise::Yes);
+        assert_eq!(of(6, 18).copy_respects_foreign_markers(), Promise::No);
+        assert_eq!(of(7, 2).copy_respects_foreign_markers(), Promise::Yes);
+        assert_eq!(of(7, 2).dropping_wp_is_busy(), Promise::No);
+        assert_eq!(of(7, 3).dropping_wp_is_busy(), Promise::Yes);
+    }
+
+    #[test]
+    fn fixes_carried_back_allow_either() {
+        let promise = of(6, 12).pending_event_is_in_out_field();
+        assert!(promise.allows(true));
+        assert!(promise.allows(false));
+        assert!(!of(6, 15).pending_event_is_in_out_field().allows(false));
+    }
+
+    #[test]
+    fn features_are_offered_all_or_not() {
+        let profile = Profile { features: 0b110, ..of(6, 18) };
+        assert!(profile.offers(0b100));
+        assert!(!profile.offers(0b101));
+    }
+}

@@ -168,3 +168,51 @@ fn report(tally: &Tally, filtered: usize, out: &mut impl Write) -> io::Result<()
         tally.skipped,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(arguments: &[&str]) -> Wish {
+        Wish::parse(arguments.iter().map(|argument| (*argument).to_owned()))
+    }
+
+    fn wanted(arguments: &[&str]) -> Vec<String> {
+        let wish = wish(arguments);
+        CASES.iter().filter(|case| wish.wants(case)).map(Case::full_name).collect()
+    }
+
+    #[test]
+    fn filters_are_parts_of_names_and_exact_ones_whole_names() {
+        let one = CASES[0].full_name();
+        assert!(wanted(&["wake::"]).iter().all(|name| name.starts_with("wake::")));
+        assert_eq!(wanted(&["--exact", &one]), std::slice::from_ref(&one));
+        assert!(!wanted(&["--skip", "wake::"]).iter().any(|name| name.starts_with("wake::")));
+        assert_eq!(wanted(&["--nocapture"]).len(), CASES.len());
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names = wanted(&[]);
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn skips_are_counted_as_ignored_and_failures_named() {
+        let failures = vec![("a::b".to_owned(), "diverges: how".to_owned())];
+        let tally = Tally { passed: 3, skipped: 2, failures };
+        let mut out = Vec::new();
+        report(&tally, 4, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("    a::b: diverges: how\n"), "{text}");
+        assert!(
+            text.ends_with(
+                "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 4 filtered out\n"
+            ),
+            "{text}"
+        );
+    }
+}

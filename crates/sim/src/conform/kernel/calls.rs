@@ -360,3 +360,23 @@ fn pin(world: &mut KernelWorld, who: Thread, at: u64, len: u64) -> Verdict<State
     let pinned = register.input(&iovec).make(world, who)?;
     Ok(State::Over(if pinned.result.is_ok() { ring } else { pinned }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_begin_a_mapping_give_its_range() {
+        let line = "7f0000001000-7f0000003000 rw-p 00000000 00:00 0 [heap]";
+        assert_eq!(mapping_of(line), Some(0x7f00_0000_1000..0x7f00_0000_3000));
+        assert_eq!(mapping_of("AnonHugePages:      2048 kB"), None);
+        assert_eq!(mapping_of("VmFlags: rd wr mr mw me ac sd"), None);
+    }
+
+    #[test]
+    fn a_pollfd_has_a_zero_timeout_behind_it() {
+        let input = poll_input(Fd(7));
+        assert_eq!(input[..4], 7u32.to_ne_bytes());
+        assert_eq!(input[8..], [0; 16]);
+    }
+}

@@ -358,3 +358,36 @@ impl Stage<'_> {
         self.send(&unregister(range))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conform::errno::{EEXIST, EINVAL};
+
+    fn tried(result: Result<u64, Stop>, out: i64) -> Tried {
+        Tried { name: "COPY", result, out, bytes: Vec::new() }
+    }
+
+    #[test]
+    fn each_ending_is_told_from_the_others() {
+        let done = tried(Ok(0), 4096);
+        let partial = tried(Err(Stop::Refused(EAGAIN)), 4096);
+        let failed = tried(Err(Stop::Refused(EEXIST)), -17);
+        let refused = tried(Err(Stop::Refused(EINVAL)), UNTOUCHED);
+        assert!(done.done(4096).is_ok() && done.done(8192).is_err());
+        assert!(partial.partial(4096).is_ok() && partial.failed(EAGAIN).is_err());
+        assert!(failed.failed(EEXIST).is_ok() && failed.refused(EEXIST).is_err());
+        assert!(refused.refused(EINVAL).is_ok() && refused.failed(EINVAL).is_err());
+    }
+
+    #[test]
+    fn out_fields_start_untouched_where_the_kernel_writes_them() {
+        let range = Range { start: 4096, len: 4096 };
+        for request in
+            [copy(range, 0, 0), zeropage(range, 0), continue_(range, 0), poison(range, 0)]
+        {
+            let at = request.out_at.unwrap();
+            assert_eq!(request.argument[at..at + 8], UNTOUCHED.to_ne_bytes(), "{}", request.name);
+        }
+    }
+}
