@@ -20,6 +20,7 @@ use super::error::SnapshotError;
 use super::freeze::Threads;
 use super::pages::Run;
 use super::report::Pause;
+use super::twins::Twins;
 use super::vma::Vma;
 
 /// What the process was at one instant.
@@ -42,6 +43,8 @@ pub(super) struct Cut {
     pub(super) unreadable: RangeSet,
     /// Protected memory whose protection outlives its content: all that is not the process's own.
     pub(super) clinging: RangeSet,
+    /// Shared memory the process has mapped more than once.
+    pub(super) twins: Twins,
     /// Memory other processes may have written.
     pub(super) shared: RangeSet,
     /// Pages of it that hold something.
@@ -161,6 +164,7 @@ impl Cut {
             unprotected: ranges(&areas, |area| area.keep == Keep::AsItIs).collect(),
             unreadable,
             clinging: ranges(&areas, clinging).collect(),
+            twins: twins(&areas),
             shared,
             vmas: areas.into_iter().map(|area| area.vma).collect(),
             threads,
@@ -173,6 +177,12 @@ impl Cut {
 /// Returns the addresses of the areas that match.
 fn ranges(areas: &[Area], matches: impl Fn(&Area) -> bool) -> impl Iterator<Item = VaRange> {
     areas.iter().filter(move |area| matches(area)).map(|area| area.vma.range)
+}
+
+/// Returns the protected memory that lies at more than one address.
+fn twins(areas: &[Area]) -> Twins {
+    let shared = areas.iter().filter(|area| area.keep == Keep::Protect && area.vma.shared);
+    Twins::of(shared.map(|Area { vma, .. }| (vma.inode, vma.offset, vma.range)))
 }
 
 /// Returns the protected memory of huge page pools.

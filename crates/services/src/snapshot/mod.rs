@@ -11,7 +11,7 @@
 //! | `areas`, `cut` | what is done about each mapping; everything that happens during the pause |
 //! | `watch` | letting writers go before the pause, while memory is being protected |
 //! | `vma`, `policy`, `census` | what is mapped, what of it is dumped, which pages hold something |
-//! | `saver`, `pages`, `live` | which page is saved when: the core, free of effects |
+//! | `saver`, `pages`, `live`, `twins` | which page is saved when: the core, free of effects |
 //! | `port` | the world as the core sees it |
 //! | `remote`, `buffer`, `disk` | the real one: the target, memory, the file |
 //! | `hold` | holding the program back from dropping memory (`--exact`) |
@@ -46,6 +46,7 @@ mod remote;
 mod report;
 mod saver;
 mod session;
+mod twins;
 mod vma;
 mod watch;
 mod xsave;

@@ -17,6 +17,9 @@
 //! zeros in. There the kernel's word counts: it announces every such drop and waits until that was
 //! read, so pages are given up before they can be gone.
 //!
+//! Shared memory may lie at more than one address, and a write through one of them asks only the
+//! protection there: a page is let go only after it was copied at all of them ([`Twins`]).
+//!
 //! # Concurrency
 //! One thread owns all state and makes every step; faults are looked for between two pieces of
 //! background work, so that a waiting writer waits for at most one piece. Nothing here knows about
@@ -28,7 +31,8 @@ use faultless_pages::{Bytes, PageSize, RangeSet, Va, VaRange};
 
 use super::live::{LiveMap, Place};
 use super::pages::{Pages, Run};
-use super::port::{Message, Move, Released, Sink, Target, TargetGone};
+use super::port::{Message, Move, Piece, Released, Sink, Target, TargetGone};
+use super::twins::Twins;
 
 /// What is left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +108,8 @@ pub(super) struct Saver {
     moves: Vec<Move>,
     /// Memory whose protection outlives its content, by its addresses at the cut.
     clinging: RangeSet,
+    /// Shared memory that lies at more than one address.
+    twins: Twins,
     /// Ranges whose content is about to be dropped, by live addresses.
     drops: Vec<VaRange>,
     counts: Counts,
@@ -119,6 +125,7 @@ impl Saver {
         live: LiveMap,
         pools: Vec<Run>,
         clinging: RangeSet,
+        twins: Twins,
         waiting: VecDeque<Va>,
     ) -> Saver {
         Saver {
@@ -126,6 +133,7 @@ impl Saver {
             live,
             pools,
             clinging,
+            twins,
             drops: Vec::new(),
             cursor: Va(0),
             faults: waiting.into_iter().map(|address| (address, 0)).collect(),
@@ -225,6 +233,9 @@ impl Saver {
         for place in self.live.at(live) {
             for lost in self.clinging.within(place.cut) {
                 self.pages.settle_freed(lost);
+                for twin in self.twins.others(lost) {
+                    self.pages.settle_freed(twin);
+                }
             }
         }
     }
@@ -244,6 +255,10 @@ impl Saver {
                 for range in [move_.source(), move_.destination()] {
                     for place in self.live.take(range) {
                         self.pages.settle_freed(place.cut);
+                        // Nobody knows any more which writes show at its other addresses.
+                        for twin in self.twins.others(place.cut) {
+                            self.pages.settle_freed(twin);
+                        }
                     }
                 }
             }
@@ -260,7 +275,7 @@ impl Saver {
         while let Some(&(address, since)) = self.faults.front() {
             let step = match self.pending_at(address) {
                 Some(place) => self.save(place, target, sink, true)?,
-                None => self.let_go(address, target)?,
+                None => self.let_go(address, target, sink)?,
             };
             match step {
                 Step::LetGo => {
@@ -283,9 +298,20 @@ impl Saver {
     }
 
     /// Lets a writer go whose page needs no saving: saved meanwhile, or newer than the cut.
-    fn let_go<T: Target>(&mut self, address: Va, target: &mut T) -> Result<Step, TargetGone> {
+    fn let_go<T: Target, S: Sink>(
+        &mut self,
+        address: Va,
+        target: &mut T,
+        sink: &mut S,
+    ) -> Result<Step, TargetGone> {
         let grain = self.grain_at(address);
         let page = VaRange::of(address.align_down(grain), grain.bytes());
+        for place in self.live.at(page) {
+            match self.keep_twins(place.cut, target, sink, true)? {
+                Step::LetGo => {}
+                stuck => return Ok(stuck),
+            }
+        }
         match target.release(page) {
             // Woken either way; a writer whose page is gone meets what is there now.
             Released::Done | Released::Unmapped => Ok(Step::LetGo),
@@ -358,13 +384,20 @@ impl Saver {
         sink: &mut S,
         urgent: bool,
     ) -> Result<Step, TargetGone> {
+        match self.keep_twins(place.cut, target, sink, urgent)? {
+            Step::LetGo => {}
+            stuck => return Ok(stuck),
+        }
+        // Where both addresses of a page lie in one piece, half of it is saved by now.
+        if self.pages.pending_in(place.cut).next() != Some(place.cut) {
+            return Ok(Step::Examined);
+        }
         let live = place.live_range();
         let Some(mut piece) = sink.take(live.len(), urgent) else { return Ok(Step::NoRoom) };
         if cfg!(feature = "broken-order") {
             target.release(live);
         }
-        let copied = target.read(live, &mut piece);
-        let whole = copied == live.len() && target.armed(live) == [live];
+        let (copied, whole) = copy(live, &mut piece, target);
         if !whole && !cfg!(feature = "broken-order") {
             sink.give_back(piece);
             return self.examine(place, copied, target);
@@ -386,6 +419,51 @@ impl Saver {
             }
             Released::Gone => Err(TargetGone),
         }
+    }
+
+    /// Saves, at its other addresses, what lay in `cut`, and lets none of it go.
+    ///
+    /// [`Step::LetGo`] says that nothing of it is pending any more.
+    fn keep_twins<T: Target, S: Sink>(
+        &mut self,
+        cut: VaRange,
+        target: &mut T,
+        sink: &mut S,
+        urgent: bool,
+    ) -> Result<Step, TargetGone> {
+        for twin in self.twins.others(cut) {
+            while let Some(piece) = { self.pages.pending_in(twin).next() } {
+                let Some(&place) = self.live.of(piece).first() else {
+                    self.pages.settle_freed(piece);
+                    continue;
+                };
+                match self.keep(place, target, sink, urgent)? {
+                    Step::LetGo => {}
+                    stuck => return Ok(stuck),
+                }
+            }
+        }
+        Ok(Step::LetGo)
+    }
+
+    /// Saves a piece without letting it go.
+    fn keep<T: Target, S: Sink>(
+        &mut self,
+        place: Place,
+        target: &mut T,
+        sink: &mut S,
+        urgent: bool,
+    ) -> Result<Step, TargetGone> {
+        let live = place.live_range();
+        let Some(mut piece) = sink.take(live.len(), urgent) else { return Ok(Step::NoRoom) };
+        let (copied, whole) = copy(live, &mut piece, target);
+        if !whole || target.is_changing() {
+            sink.give_back(piece);
+            return if whole { Ok(Step::Changing) } else { self.examine(place, copied, target) };
+        }
+        self.pages.settle_saved(place.cut);
+        sink.put(place.cut, piece, urgent);
+        Ok(Step::LetGo)
     }
 
     /// Finds out which pages of a piece are gone, and settles them as freed.
@@ -427,6 +505,13 @@ impl Saver {
         }
         Ok(Step::Examined)
     }
+}
+
+/// Copies a piece; returns how much could be copied, and whether all of it was and is protected
+/// still.
+fn copy<T: Target>(live: VaRange, piece: &mut dyn Piece, target: &mut T) -> (Bytes, bool) {
+    let copied = target.read(live, piece);
+    (copied, copied == live.len() && target.armed(live) == [live])
 }
 
 #[cfg(test)]

@@ -269,6 +269,7 @@ impl Job {
                 live,
                 std::mem::take(&mut self.cut.pools),
                 std::mem::take(&mut self.cut.clinging),
+                std::mem::take(&mut self.cut.twins),
                 std::mem::take(&mut self.waiting),
             ),
             disk: &self.disk,

@@ -2,8 +2,7 @@
 //! between any two steps of the saver, by seed.
 //!
 //! The kernel's side follows what Linux does, with every point where a thread can be overtaken
-//! as a step of its own. Three canaries switch off a guarantee of the kernel the saver relies on,
-//! and must be caught.
+//! as a step of its own. Four canaries switch off something the saver relies on, and must be caught.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -18,8 +17,24 @@ const PAGE: u64 = 4096;
 /// Pages of address space; the cut holds those from 8 to 40.
 const SPACE: u64 = 64;
 const CUT: std::ops::Range<u64> = 8..40;
-/// Pages of the cut that are shared memory.
+/// Pages of the cut that are shared memory: one object of 8 pages, mapped twice.
 const SHARED: std::ops::Range<u64> = 24..40;
+const TWIN: u64 = 32;
+
+/// The page of the shared object that is mapped at `page` at the cut.
+fn object_at(page: u64) -> Option<u64> {
+    SHARED.contains(&page).then_some(if page < TWIN { page } else { page - 8 })
+}
+
+/// The other page of the cut that shows the same shared memory.
+fn twin_of(page: u64) -> Option<u64> {
+    SHARED.contains(&page).then_some(if page < TWIN { page + 8 } else { page - 8 })
+}
+
+/// What a page holds at the cut.
+fn content_at_cut(page: u64) -> u64 {
+    1_000 + object_at(page).unwrap_or(page)
+}
 
 fn range(start: u64, end: u64) -> VaRange {
     VaRange::new(Va(start * PAGE), Va(end * PAGE))
@@ -49,8 +64,8 @@ struct Frame {
     armed: bool,
     /// The page of the cut whose content this was, to know what may be recorded as freed.
     origin: Option<u64>,
-    /// Its protection outlives its content.
-    shared: bool,
+    /// The page of the shared object it shows: then its protection outlives its content.
+    object: Option<u64>,
 }
 
 /// A thread of the program, in the middle of something.
@@ -76,11 +91,13 @@ enum Next {
         page: u64,
     },
     EndChange,
-    /// The kernel lowers its count, then drops the pages.
+    /// The kernel lowers its count, then drops the pages. The holes to punch into shared memory
+    /// were looked up before, one bit a page of the object.
     Zap {
         start: u64,
         end: u64,
         counted: bool,
+        holes: u8,
     },
     AnnounceUnmap,
     Move {
@@ -105,6 +122,8 @@ enum Missing {
     ArmedCheck,
     /// Drops are not announced for shared memory, or nobody listens.
     Announcement,
+    /// Nobody knows what lies at more than one address.
+    Twins,
 }
 
 struct World {
@@ -122,6 +141,8 @@ struct World {
     dropped: BTreeSet<u64>,
     /// Moves since the saver last saw that nothing is changing, with the pages they took along.
     moves: Vec<(Move, Vec<u64>)>,
+    /// Where each page of the cut has been.
+    was_at: BTreeMap<u64, BTreeSet<u64>>,
     /// Drops since then.
     drops: Vec<VaRange>,
     /// Pages of moves whose order the saver cannot know, and of announced drops: those of shared
@@ -137,10 +158,10 @@ struct World {
 impl World {
     fn new(seed: u64, missing: Missing) -> World {
         let frame = |page: u64| Frame {
-            content: page + 1_000,
+            content: content_at_cut(page),
             armed: true,
             origin: Some(page),
-            shared: SHARED.contains(&page),
+            object: object_at(page),
         };
         World {
             rng: Rng(seed),
@@ -155,6 +176,7 @@ impl World {
             threads: vec![Thread::Idle; 3],
             dropped: BTreeSet::new(),
             moves: Vec::new(),
+            was_at: CUT.map(|page| (page, BTreeSet::from([page]))).collect(),
             drops: Vec::new(),
             entangled: BTreeSet::new(),
             steps: 0,
@@ -222,7 +244,7 @@ impl World {
             }
             // A guard region: pages vanish without a word.
             4 if self.rng.below(8) == 0 => {
-                self.zap(start, end, |frame| !frame.shared);
+                self.zap(start, end, |frame| frame.object.is_none());
                 Thread::Idle
             }
             _ => self.write(start),
@@ -231,15 +253,30 @@ impl World {
 
     fn announce_drop(&mut self, start: u64, end: u64) -> Thread {
         let range = range(start, end);
-        let here = self.frames.range(start..end).filter_map(|(_, frame)| frame.origin);
-        self.entangled.extend(here.filter(|page| SHARED.contains(page)));
-        for (move_, origins) in &self.moves {
-            if touches(*move_, range) {
-                self.entangled.extend(origins.iter().filter(|page| SHARED.contains(page)));
+        self.entangle_shared_at(range);
+        for (move_, origins) in self.moves.clone() {
+            if touches(move_, range) {
+                self.entangle_shared(&origins);
             }
         }
         self.drops.push(range);
-        self.post(Message::Dropping(range), Next::Zap { start, end, counted: true })
+        let shown = self.frames.range(start..end).filter_map(|(_, frame)| frame.object);
+        let holes = shown.fold(0, |holes, object| holes | 1 << (object - SHARED.start));
+        self.post(Message::Dropping(range), Next::Zap { start, end, counted: true, holes })
+    }
+
+    /// The saver does not follow unmaps: it may take a page for being in `range` still.
+    fn entangle_shared_at(&mut self, range: VaRange) {
+        let was_here = |page: &u64| self.was_at[page].range(pages(range)).next().is_some();
+        let here: Vec<u64> = SHARED.filter(was_here).collect();
+        self.entangle_shared(&here);
+    }
+
+    fn entangle_shared(&mut self, origins: &[u64]) {
+        for &page in origins.iter().filter(|page| SHARED.contains(page)) {
+            self.entangled.insert(page);
+            self.entangled.extend(twin_of(page));
+        }
     }
 
     fn post(&mut self, event: Message, next: Next) -> Thread {
@@ -256,13 +293,13 @@ impl World {
                 self.changing -= 1;
                 Thread::Idle
             }
-            Next::Zap { start, end, counted: true } => {
+            Next::Zap { start, end, counted: true, holes } => {
                 self.changing -= 1;
-                Thread::Then(Next::Zap { start, end, counted: false })
+                Thread::Then(Next::Zap { start, end, counted: false, holes })
             }
-            Next::Zap { start, end, counted: false } => {
-                self.zap(start, end, |frame| !frame.shared);
-                self.punch(start, end);
+            Next::Zap { start, end, counted: false, holes } => {
+                self.zap(start, end, |frame| frame.object.is_none());
+                self.punch(holes);
                 Thread::Idle
             }
             Next::AnnounceUnmap => self.post(Message::Changed, Next::EndChange),
@@ -288,20 +325,26 @@ impl World {
         for offset in 0..len {
             if let Some(frame) = self.frames.remove(&(from + offset)) {
                 origins.extend(frame.origin);
+                if let Some(page) = frame.origin {
+                    self.was_at.entry(page).or_default().insert(to + offset);
+                }
                 self.frames.insert(to + offset, frame);
             }
             self.mapped.remove(&(from + offset));
             self.mapped.insert(to + offset);
         }
         let own = move_(from, to, len);
-        for (other, others) in &self.moves {
+        for (other, others) in self.moves.clone() {
             if other.meets(own) {
-                self.entangled.extend(others);
-                self.entangled.extend(&origins);
+                self.entangled.extend(others.iter().chain(&origins));
+                for move_ in [other, own] {
+                    self.entangle_shared_at(move_.source());
+                    self.entangle_shared_at(move_.destination());
+                }
             }
         }
         if self.drops.iter().any(|&drop| touches(own, drop)) {
-            self.entangled.extend(origins.iter().filter(|page| SHARED.contains(page)));
+            self.entangle_shared(&origins);
         }
         self.moves.push((own, origins));
     }
@@ -316,10 +359,14 @@ impl World {
                 self.faults.push_back(Message::Fault(Va(page * PAGE)));
                 return Thread::Blocked { page };
             }
+            Some(&mut Frame { object: Some(object), .. }) => {
+                let shows = |frame: &&mut Frame| frame.object == Some(object);
+                self.frames.values_mut().filter(shows).for_each(|frame| frame.content = content);
+            }
             Some(frame) => frame.content = content,
             None => {
                 self.frames
-                    .insert(page, Frame { content, armed: false, origin: None, shared: false });
+                    .insert(page, Frame { content, armed: false, origin: None, object: None });
             }
         }
         Thread::Idle
@@ -334,8 +381,11 @@ impl World {
     }
 
     /// Shared pages turn to zeros and keep their protection.
-    fn punch(&mut self, start: u64, end: u64) {
-        for (_, frame) in self.frames.range_mut(start..end).filter(|(_, frame)| frame.shared) {
+    fn punch(&mut self, holes: u8) {
+        let is_shown = |frame: &&mut Frame| {
+            frame.object.is_some_and(|object| holes & 1 << (object - SHARED.start) != 0)
+        };
+        for frame in self.frames.values_mut().filter(is_shown) {
             self.dropped.extend(frame.origin.take());
             frame.content = 0;
         }
@@ -471,7 +521,12 @@ fn violations(seed: u64, missing: Missing) -> Vec<String> {
         _ => [range(SHARED.start, SHARED.end)].into_iter().collect(),
     };
     let pages_of_cut = Pages::new(PageSize::KIB4, runs);
-    let mut saver = Saver::new(pages_of_cut, live, Vec::new(), shared, VecDeque::new());
+    let halves = [range(SHARED.start, TWIN), range(TWIN, SHARED.end)];
+    let twins = match missing {
+        Missing::Twins => Twins::default(),
+        _ => Twins::of(halves.map(|half| (1, Bytes(0), half))),
+    };
+    let mut saver = Saver::new(pages_of_cut, live, Vec::new(), shared, twins, VecDeque::new());
     let mut done = Done::default();
     let mut wrong = Vec::new();
     let mut holds = Vec::new();
@@ -502,7 +557,7 @@ fn violations(seed: u64, missing: Missing) -> Vec<String> {
     let freed: BTreeSet<u64> = saver.pages().freed().iter().flat_map(pages).collect();
     for page in CUT {
         match core.saved.get(&page) {
-            Some(&content) if content == page + 1_000 => {}
+            Some(&content) if content == content_at_cut(page) => {}
             Some(content) => wrong.push(format!("page {page} was saved with content {content}")),
             None if !freed.contains(&page) => wrong.push(format!("page {page} is forgotten")),
             None if world.dropped.contains(&page) || world.entangled.contains(&page) => {}
@@ -551,4 +606,9 @@ fn a_saver_that_does_not_look_at_the_protection_is_caught() {
 #[test]
 fn a_saver_that_trusts_the_protection_of_shared_memory_is_caught() {
     assert!((0..3_000).any(|seed| !violations(seed, Missing::Announcement).is_empty()));
+}
+
+#[test]
+fn a_saver_that_forgets_the_other_address_of_a_page_is_caught() {
+    assert!((0..3_000).any(|seed| !violations(seed, Missing::Twins).is_empty()));
 }
