@@ -105,7 +105,6 @@ fn snapshots_of_a_stamper_are_cuts() {
             broken: false,
             dir: None,
             keep: None,
-            alias: false,
             extra: extra.iter().map(ToString::to_string).collect(),
         };
         let sum = cut::take_and_check(&args, program.clone()).unwrap();

@@ -44,9 +44,6 @@ pub(crate) struct Args {
     /// Keep the first core that breaks a promise as this file
     #[arg(long)]
     pub(crate) keep: Option<PathBuf>,
-    /// Map the stampers' shared memory twice and write through both mappings
-    #[arg(long)]
-    pub(crate) alias: bool,
     /// Arguments for `faultless snapshot`, such as `--exact`
     #[arg(last = true)]
     pub(crate) extra: Vec<String>,
@@ -163,13 +160,14 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Every stamper goes its own way; some fork, some start threads, some hardly rest.
+    /// Every stamper goes its own way; some fork, some start threads, some hardly rest, some have
+    /// their shared memory mapped twice.
     fn stamper_options(&mut self) -> Vec<String> {
         let seed = self.chance.below(1 << 30);
         let churn_us = 20 << self.chance.below(5);
         let mut options = format!("--size {} --threads {}", self.args.size, self.args.threads);
         options += &format!(" --seed {seed} --churn-us {churn_us}");
-        if self.args.alias {
+        if self.chance.below(3) == 0 {
             options += " --alias 1";
         }
         if huge_pages_free() >= HUGE_PAGES {
