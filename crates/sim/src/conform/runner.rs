@@ -124,7 +124,8 @@ fn run_cases(
                 write!(out, "skipped: {why}")?;
             }
             Err(failure) => {
-                write!(out, "FAILED")?;
+                // Told at once too: on a machine that goes down nothing comes after.
+                write!(out, "FAILED\n    {failure}")?;
                 tally.failures.push((case.full_name(), failure.to_string()));
             }
         }
