@@ -98,10 +98,27 @@ impl Profile {
         self.since(6, 17)
     }
 
-    /// COPY and CONTINUE leave poison and guard markers alone: since 7.2.
+    /// COPY and CONTINUE leave guard markers alone: since 7.2.
     #[must_use]
-    pub fn copy_respects_foreign_markers(&self) -> Promise {
+    pub fn copy_respects_guards(&self) -> Promise {
         self.since(7, 2)
+    }
+
+    /// COPY and CONTINUE leave poison alone: not up to 7.2.
+    #[must_use]
+    pub fn copy_respects_poison(&self) -> Promise {
+        if self.is_at_least(7, 3) { Promise::Either } else { Promise::No }
+    }
+
+    /// Beyond the end of an object COPY is EFAULT and CONTINUE is EINVAL: up to 6.18. In 7.2 they
+    /// are ENOMEM and EFAULT.
+    #[must_use]
+    pub fn tells_the_end_of_an_object(&self) -> Promise {
+        match (self.is_at_least(7, 0), self.is_at_least(7, 2)) {
+            (false, _) => Promise::Yes,
+            (true, false) => Promise::Either,
+            (true, true) => Promise::No,
+        }
     }
 
     /// Registering again without write-protection is EBUSY: since 7.3.
@@ -196,8 +213,10 @@ mod tests {
     fn behaviours_change_with_the_version_they_changed_in() {
         assert_eq!(of(6, 16).foreign_unregister_is_refused(), Promise::No);
         assert_eq!(of(6, 17).foreign_unregister_is_refused(), Promise::Yes);
-        assert_eq!(of(6, 18).copy_respects_foreign_markers(), Promise::No);
-        assert_eq!(of(7, 2).copy_respects_foreign_markers(), Promise::Yes);
+        assert_eq!(of(6, 18).copy_respects_guards(), Promise::No);
+        assert_eq!(of(7, 2).copy_respects_guards(), Promise::Yes);
+        assert_eq!(of(6, 18).tells_the_end_of_an_object(), Promise::Yes);
+        assert_eq!(of(7, 1).tells_the_end_of_an_object(), Promise::Either);
         assert_eq!(of(7, 2).dropping_wp_is_busy(), Promise::No);
         assert_eq!(of(7, 3).dropping_wp_is_busy(), Promise::Yes);
     }

@@ -120,14 +120,19 @@ pub(super) fn protecting_needs_the_mode(w: &mut dyn World) -> Verdict {
     s.continue_(area.range(), mode::continue_::WP)?.failed(EINVAL)
 }
 
-/// Beyond the end of the object it is EINVAL, unlike COPY: docs/kernel-notes.md (section 8).
-pub(super) fn beyond_the_end_of_the_object_is_invalid(w: &mut dyn World) -> Verdict {
+/// Beyond the end of the object it is EINVAL, unlike COPY; EFAULT in 7.2 (sections 8, 15).
+pub(super) fn beyond_the_end_of_the_object_is_refused(w: &mut dyn World) -> Verdict {
     let mut s = Stage::open(w, FEATURE_MINOR_SHMEM)?;
     let page = s.page();
     let object = s.open_fd(Call::Memfd { len: page, huge: false })?;
     let area = s.map_object(Some(object), 2, page, map::SHARED, prot::READ_WRITE)?;
     s.register(area.range(), reg::MINOR)?;
-    s.continue_(area.one(1), 0)?.failed(EINVAL)
+    let tried = s.continue_(area.one(1), 0)?;
+    match s.profile().tells_the_end_of_an_object() {
+        Promise::Yes => tried.failed(EINVAL),
+        Promise::No => tried.failed(EFAULT),
+        Promise::Either => tried.failed(EINVAL).or(tried.failed(EFAULT)),
+    }
 }
 
 /// A page dropped from the mapping alone is a minor fault again (section 9).

@@ -174,7 +174,7 @@ cases! {
         protection_does_not_matter, copied_page_is_writable, protecting_needs_the_mode,
         page_can_come_protected, protect_marker_gives_way, poison_gives_way_or_exists,
         guard_gives_way_or_exists, private_mapping_gets_a_private_page,
-        shared_mapping_fills_the_object, beyond_the_end_of_the_object_faults,
+        shared_mapping_fills_the_object, beyond_the_end_of_the_object_is_refused,
         unwritable_argument_comes_too_late, memory_of_another_is_filled_not_woken,
         missing_source_is_reported, empty_source_is_zeros,
     }
@@ -187,7 +187,7 @@ cases! {
         minor_faults_are_flagged, maps_what_the_object_holds, absent_page_faults,
         mapped_page_exists, anonymous_memory_is_invalid, private_mapping_copies_on_write,
         any_registration_will_do, arguments_must_be_possible, page_can_come_protected,
-        protecting_needs_the_mode, beyond_the_end_of_the_object_is_invalid,
+        protecting_needs_the_mode, beyond_the_end_of_the_object_is_refused,
         dropped_mapping_is_minor_again, system_calls_wait_too,
     }
     poison {
