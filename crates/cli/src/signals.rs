@@ -49,7 +49,8 @@ impl Interrupts {
     }
 }
 
-/// Returns the signals this process ignores, signal n as bit n - 1; none where `/proc` is not there.
+/// Returns the signals this process ignores, signal n as bit n - 1; none where `/proc` is not
+/// there.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

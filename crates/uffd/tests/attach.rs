@@ -120,7 +120,11 @@ fn interrupted_calls_go_on_as_if_nothing_had_happened() {
         ));
         assert_eq!(target.line(), "up");
         for _ in 0..5 {
-            drop(attach(target.pid()).expect("attached"));
+            match attach(target.pid()) {
+                // On a busy machine the call is over, and the program, before the fifth time.
+                Ok(_) | Err(AttachError::Ended(_) | AttachError::Zombie(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
         }
         assert_eq!(target.line(), "whole", "{call}");
     }

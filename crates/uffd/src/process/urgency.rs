@@ -34,7 +34,7 @@ impl Urgency {
     /// # Errors
     /// | errno | meaning |
     /// |---|---|
-    /// | `PERM` | no `CAP_SYS_NICE`, and `RLIMIT_RTPRIO` is 0; or a control group without real-time budget |
+    /// | `PERM` | no `CAP_SYS_NICE`, and `RLIMIT_RTPRIO` is 0; or a control group without budget |
     ///
     /// # Kernel
     /// `sched_setscheduler(2)`, with `SCHED_RESET_ON_FORK` (2.6.32).
