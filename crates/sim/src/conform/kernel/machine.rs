@@ -2,7 +2,8 @@
 //!
 //! Only [`Machine::borrow`] changes settings that other programs see. They are restored when the
 //! value is dropped; [`Machine::give_back`] does it with a report. A run that was killed leaves
-//! its swap file behind under a telling name, and the next run takes it away.
+//! its swap file and a note about huge pages behind, under telling names, and the next run clears
+//! up after it.
 //!
 //! # Invariants
 //! - `nr_hugepages` is changed by a difference, never set to a remembered value: others may
@@ -17,7 +18,9 @@ use faultless_uffd::puppet::{Hand, Puppet, Reply, Request};
 use super::probe::{HUGETLB_PAGES, word};
 
 const NR_HUGEPAGES: &str = "/proc/sys/vm/nr_hugepages";
-const SWAP_PREFIX: &str = "faultless-conform-";
+const PREFIX: &str = "faultless-conform-";
+const NOTE_FOLDER: &str = "/tmp";
+const NOTE_SUFFIX: &str = ".hugepages";
 const SWAP_SUFFIX: &str = ".swap";
 const SWAP_FOLDERS: [&str; 2] = ["/var/tmp", "/tmp"];
 const SWAP_BYTES: usize = 32 << 20;
@@ -39,7 +42,7 @@ impl Machine {
     pub fn borrow() -> Machine {
         let puppet = Puppet::spawn().ok();
         let mut machine = Machine { hugepages: 0, swap: None, puppet, notes: Vec::new() };
-        machine.remove_stale_swap();
+        machine.clear_up_after_the_killed();
         machine.borrow_hugepages();
         machine.borrow_swap();
         machine
@@ -61,6 +64,8 @@ impl Machine {
             return;
         }
         self.hugepages = word(NR_HUGEPAGES).unwrap_or(before).saturating_sub(before);
+        // Without the note a killed run's pages stay reserved; that is no reason not to run.
+        let _ = fs::write(note_path(), self.hugepages.to_string());
         if self.hugepages < HUGETLB_PAGES {
             let got = self.hugepages;
             self.notes.push(format!("only {got} of {HUGETLB_PAGES} huge pages could be reserved"));
@@ -70,7 +75,7 @@ impl Machine {
     fn borrow_swap(&mut self) {
         let mut refusals = Vec::new();
         for folder in SWAP_FOLDERS {
-            let name = format!("{SWAP_PREFIX}{}{SWAP_SUFFIX}", std::process::id());
+            let name = format!("{PREFIX}{}{SWAP_SUFFIX}", std::process::id());
             let path = Path::new(folder).join(name);
             match write_swap_file(&path).and_then(|()| self.swap_call(libc::SYS_swapon, &path)) {
                 Ok(()) => {
@@ -108,19 +113,20 @@ impl Machine {
         }
     }
 
-    /// Takes away what a killed run left.
-    fn remove_stale_swap(&mut self) {
+    /// Takes away what killed runs left.
+    fn clear_up_after_the_killed(&mut self) {
         for folder in SWAP_FOLDERS {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                let name = entry.file_name();
-                let pid = name
-                    .to_str()
-                    .and_then(|name| name.strip_prefix(SWAP_PREFIX)?.strip_suffix(SWAP_SUFFIX));
-                if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-                    // EINVAL: it was not in use.
-                    let _ = self.swap_call(libc::SYS_swapoff, &entry.path());
-                    let _ = fs::remove_file(entry.path());
-                }
+            for path in left_by_the_dead(folder, SWAP_SUFFIX) {
+                // EINVAL: it was not in use.
+                let _ = self.swap_call(libc::SYS_swapoff, &path);
+                let _ = fs::remove_file(path);
+            }
+        }
+        for path in left_by_the_dead(NOTE_FOLDER, NOTE_SUFFIX) {
+            let borrowed = path.to_str().and_then(word).unwrap_or(0);
+            // Removed first: pages given back twice would be others'.
+            if fs::remove_file(path).is_ok() {
+                let _ = give_back_hugepages(borrowed);
             }
         }
     }
@@ -144,12 +150,9 @@ impl Machine {
             }
         }
         let borrowed = std::mem::take(&mut self.hugepages);
-        if let (1.., Some(now)) = (borrowed, word(NR_HUGEPAGES)) {
-            let target = now.saturating_sub(borrowed);
-            let written = fs::write(NR_HUGEPAGES, target.to_string());
-            if written.is_err() || word(NR_HUGEPAGES) != Some(target) {
-                left.push(format!("{NR_HUGEPAGES} should be {target}"));
-            }
+        if borrowed > 0 {
+            let _ = fs::remove_file(note_path());
+            left.extend(give_back_hugepages(borrowed).err());
         }
         if left.is_empty() { Ok(()) } else { Err(left) }
     }
@@ -160,6 +163,32 @@ impl Drop for Machine {
         // A run that ends well has given back before; here nobody is left to tell.
         let _ = self.give_back();
     }
+}
+
+/// Where a run notes how many huge pages it borrowed.
+fn note_path() -> PathBuf {
+    Path::new(NOTE_FOLDER).join(format!("{PREFIX}{}{NOTE_SUFFIX}", std::process::id()))
+}
+
+/// Files of runs whose process is gone.
+fn left_by_the_dead(folder: &str, suffix: &str) -> Vec<PathBuf> {
+    let is_left = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let pid = name.and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(suffix));
+        pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(is_left).collect()
+}
+
+fn give_back_hugepages(borrowed: u64) -> Result<(), String> {
+    let Some(now) = word(NR_HUGEPAGES) else { return Ok(()) };
+    let target = now.saturating_sub(borrowed);
+    let written = fs::write(NR_HUGEPAGES, target.to_string());
+    if written.is_err() || word(NR_HUGEPAGES) != Some(target) {
+        return Err(format!("{NR_HUGEPAGES} should be {target}"));
+    }
+    Ok(())
 }
 
 /// Writes a file without holes that `swapon` accepts.
