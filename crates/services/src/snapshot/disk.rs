@@ -187,8 +187,8 @@ impl Sink for &Disk {
         self.pool.take(len, urgent)
     }
 
-    fn put(&mut self, cut: VaRange, blocks: Blocks, urgent: bool) {
-        self.send(Job { at: cut.start(), data: Data::Pooled(blocks), ahead: urgent });
+    fn put(&mut self, cut: VaRange, blocks: Blocks, ahead: bool) {
+        self.send(Job { at: cut.start(), data: Data::Pooled(blocks), ahead });
     }
 
     fn give_back(&mut self, blocks: Blocks) {

@@ -32,8 +32,8 @@ pub(super) trait Sink {
     ///
     /// Background work leaves some for those who wait.
     fn take(&mut self, len: Bytes, urgent: bool) -> Option<Self::Piece>;
-    /// Takes a saved piece of the cut.
-    fn put(&mut self, cut: VaRange, piece: Self::Piece, urgent: bool);
+    /// Takes a saved piece of the cut; `ahead` says that it comes before its turn in address order.
+    fn put(&mut self, cut: VaRange, piece: Self::Piece, ahead: bool);
     /// Takes back memory that was not needed.
     fn give_back(&mut self, piece: Self::Piece);
 }

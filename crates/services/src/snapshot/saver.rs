@@ -462,7 +462,8 @@ impl Saver {
             return if whole { Ok(Step::Changing) } else { self.examine(place, copied, target) };
         }
         self.pages.settle_saved(place.cut);
-        sink.put(place.cut, piece, urgent);
+        // Out of address order even when nobody waits: a stream must not meet it yet.
+        sink.put(place.cut, piece, true);
         Ok(Step::LetGo)
     }
 

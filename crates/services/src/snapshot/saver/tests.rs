@@ -491,6 +491,9 @@ struct Core {
     rng: Rng,
     saved: BTreeMap<u64, u64>,
     twice: bool,
+    /// How far a stream of the pieces would have come.
+    streamed: u64,
+    out_of_order: bool,
 }
 
 impl Sink for Core {
@@ -500,7 +503,12 @@ impl Sink for Core {
         (self.rng.below(5) > 0).then(|| Memory { bytes: vec![0; len.as_usize()] })
     }
 
-    fn put(&mut self, cut: VaRange, piece: Memory, _: bool) {
+    fn put(&mut self, cut: VaRange, piece: Memory, ahead: bool) {
+        // What comes ahead waits until the stream gets there; nothing may come behind it.
+        self.out_of_order |= pages(cut).start < self.streamed;
+        if !ahead {
+            self.streamed = pages(cut).end;
+        }
         for (page, data) in pages(cut).zip(piece.bytes.chunks(4096)) {
             let content = u64::from_le_bytes(data[..8].try_into().unwrap());
             self.twice |= self.saved.insert(page, content).is_some();
@@ -513,7 +521,13 @@ impl Sink for Core {
 /// Runs one world to its end and returns what is wrong with the result.
 fn violations(seed: u64, missing: Missing) -> Vec<String> {
     let mut world = World::new(seed, missing);
-    let mut core = Core { rng: Rng(!seed), saved: BTreeMap::new(), twice: false };
+    let mut core = Core {
+        rng: Rng(!seed),
+        saved: BTreeMap::new(),
+        twice: false,
+        streamed: 0,
+        out_of_order: false,
+    };
     let runs = vec![Run { range: range(CUT.start, CUT.end), grain: PageSize::KIB4 }];
     let live = LiveMap::new([range(CUT.start, CUT.end)]);
     let shared: RangeSet = match missing {
@@ -569,6 +583,9 @@ fn violations(seed: u64, missing: Missing) -> Vec<String> {
     }
     if core.twice {
         wrong.push("a page was saved twice".to_owned());
+    }
+    if core.out_of_order {
+        wrong.push("a page was saved behind a stream that had passed it".to_owned());
     }
     // Let the program finish what it began: nobody may wait for ever.
     world.lively = false;
