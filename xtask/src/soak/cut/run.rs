@@ -128,6 +128,7 @@ pub(crate) fn take_and_check(args: &Args, program: PathBuf) -> Result<Sum> {
     };
     while session.sum.snapshots < args.snapshots {
         session.one_stamper()?;
+        println!("{} snapshots: {} violations", session.sum.snapshots, session.sum.violations());
     }
     Ok(session.sum)
 }
