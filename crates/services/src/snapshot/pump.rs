@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use faultless_pages::{Bytes, RangeSet, VaRange};
+use faultless_uffd::process::Urgency;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 
@@ -28,6 +29,9 @@ use super::vma::Vma;
 
 /// How long the thread sleeps at most, to notice that it was cancelled.
 const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// For so long after the cut, waiting writers are served before all else runs: every thread of the
+/// program writes to its stack and its heap first, and for all that write it is still the pause.
+const RUSH_NS: u64 = 20_000_000;
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(100);
 
@@ -70,6 +74,8 @@ pub(super) struct Pump<'a> {
     pub(super) settled: &'a Sender<u64>,
     /// Readable when there are requests.
     pub(super) bell: BorrowedFd<'a>,
+    /// What is left of the hurry of the cut.
+    pub(super) urgency: Option<Urgency>,
 }
 
 /// What the thread leaves behind.
@@ -102,6 +108,9 @@ impl Pump<'_> {
             }
             if self.disk.has_failed() {
                 break;
+            }
+            if clock.now() > RUSH_NS {
+                self.urgency = None;
             }
             let turn = self.turn(&clock, &mut saved, &mut late_pages, &mut unreadable);
             let left = Bytes((self.saver.pages().pending() as u64) << page.shift());

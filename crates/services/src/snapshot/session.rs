@@ -14,6 +14,7 @@ use faultless_image::core::{
 };
 use faultless_pages::{Bytes, Va};
 use faultless_uffd::attach::{attach, other_holder};
+use faultless_uffd::process::Urgency;
 use faultless_uffd::ptrace::TraceOptions;
 use faultless_uffd::{Features, ForeignUffd, Pagemap, Wanted};
 use rustix::event::{EventfdFlags, eventfd};
@@ -99,11 +100,15 @@ fn cut_and_save(
             .map_err(|error| own("starting a thread", error))?;
         // Whatever happens to the saving, the tracing must end with it.
         let mut remote = Remote::new(&target.uffd, &target.memory, &target.pagemap);
+        // Who makes the cut waits for this thread, and so does a thread of the target that the
+        // kernel has in the middle of a write: it stops only when it is let go.
+        let urgency = Urgency::begin().ok();
         let (cut, waiting) = watch(&mut remote, &gate, &cut);
         let saved = cut.map(|cut| {
             let mut job = Job::start(options, pending, cut, waiting)?;
             let stop = Stop { cancel, spoiled };
-            let saved = job.save(target, remote, (&requests, &settled, &bell), observer, stop)?;
+            let ways = (&requests, &settled, &bell);
+            let saved = job.save(target, remote, urgency, ways, observer, stop)?;
             Ok((job, saved))
         });
         over.store(true, Ordering::Release);
@@ -251,6 +256,7 @@ impl Job {
         &mut self,
         target: &Opened,
         remote: Remote<'_>,
+        urgency: Option<Urgency>,
         (holds, settled, bell): (&Receiver<Hold>, &Sender<u64>, &OwnedFd),
         observer: &dyn Observer,
         stop: Stop<'_>,
@@ -278,6 +284,7 @@ impl Job {
             holds,
             settled,
             bell: bell.as_fd(),
+            urgency,
         }
         .run(observer, stop)
     }

@@ -13,7 +13,6 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Mutex, PoisonError};
 
 use faultless_pages::{PageSize, Va, VaRange};
-use faultless_uffd::process::Urgency;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 
@@ -53,9 +52,6 @@ pub(super) fn watch(
     gate: &Gate,
     cuts: &Receiver<Cut>,
 ) -> (Option<Cut>, VecDeque<Va>) {
-    // Who makes the cut waits for this thread, and so does a thread of the target that the kernel
-    // has in the middle of a write: it stops only when it is let go.
-    let _urgency = Urgency::begin();
     let mut waiting = VecDeque::new();
     let mut inbox = Vec::new();
     loop {
