@@ -4,6 +4,7 @@
 //! function of cases. Called by the parent module once all is measured.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -37,6 +38,10 @@ pub(super) struct Sample {
     pub(super) huge_share: f64,
     /// The tool's own side.
     pub(super) dump: Dump,
+    /// How long the core took to the disk after the tool had ended.
+    pub(super) sync: Duration,
+    /// Length of the core.
+    pub(super) core: Bytes,
 }
 
 /// One size and page kind, with each tool's samples in round order.
@@ -66,6 +71,8 @@ pub(super) struct Row {
     idle_gap_ns: Summary,
     /// From start to exit of the tool.
     total_ns: Summary,
+    /// From start until the core is on the disk.
+    synced_ns: Summary,
     /// Operations a second of the writer while the tool worked, over those before.
     throughput_share: Summary,
     /// 99th percentile of an operation of the writer before.
@@ -107,6 +114,10 @@ impl Sample {
     fn total_ns(&self) -> f64 {
         nanoseconds(self.dump.total)
     }
+
+    fn synced_ns(&self) -> f64 {
+        nanoseconds(self.dump.total + self.sync)
+    }
 }
 
 impl Case {
@@ -128,11 +139,12 @@ impl Case {
             gap_ns: summary(&Sample::gap_ns)?,
             idle_gap_ns: summary(&|sample| float(sample.before.longest_gap_ns))?,
             total_ns: summary(&Sample::total_ns)?,
+            synced_ns: summary(&Sample::synced_ns)?,
             throughput_share: summary(&Sample::throughput_share)?,
             write_p99_before_ns: summary(&|sample| float(sample.before.write_p99_ns))?,
             write_p99_ns: summary(&|sample| float(sample.during.write_p99_ns))?,
             write_max_ns: summary(&|sample| float(sample.during.write_max_ns))?,
-            core_bytes: last.dump.core.0,
+            core_bytes: last.core.0,
             huge_share: last.huge_share,
             own: own_row(samples),
         })
@@ -149,6 +161,7 @@ impl Case {
         let gap = self.paired(Tool::Gcore, Tool::Faultless, &Sample::gap_ns);
         add("gap", gap.map(|ratio| ratio.median));
         add("total", self.total_ratio().map(|ratio| ratio.median));
+        add("synced", self.synced_ratio().map(|ratio| ratio.median));
         let ours = self.of(Tool::Faultless);
         let median = |figure: &dyn Fn(&Sample) -> f64| {
             Summary::of(&figures(ours, figure)).map(|summary| summary.median)
@@ -175,10 +188,13 @@ impl Case {
             let times = significant(ratio.median);
             findings.push(format!("{place}: the pause is {times} times shorter{verdict}"));
         }
-        if let Some(ratio) = self.total_ratio() {
-            let verdict = if ratio.median <= 1.0 { "as wanted" } else { "NOT the 1 wanted" };
-            let share = significant(ratio.median);
-            findings.push(format!("{place}: it takes {share} of gcore's total time, {verdict}"));
+        if let (Some(total), Some(synced)) = (self.total_ratio(), self.synced_ratio()) {
+            let verdict = if total.median <= 1.0 { "as wanted" } else { "NOT the 1 wanted" };
+            let (total, synced) = (significant(total.median), significant(synced.median));
+            findings.push(format!(
+                "{place}: it takes {total} of gcore's total time, {verdict}; {synced} until both \
+                 cores are on the disk"
+            ));
         }
         if let Some(peak) = peak_rss(self.of(Tool::Faultless)) {
             let allowed = Bytes(buffer.0 + FIXED_OVERHEAD.0);
@@ -199,6 +215,11 @@ impl Case {
     /// Returns the share of gcore's total time that the snapshot takes.
     fn total_ratio(&self) -> Option<PairedRatio> {
         self.paired(Tool::Faultless, Tool::Gcore, &Sample::total_ns)
+    }
+
+    /// Returns the same share until both cores are on the disk.
+    fn synced_ratio(&self) -> Option<PairedRatio> {
+        self.paired(Tool::Faultless, Tool::Gcore, &Sample::synced_ns)
     }
 
     fn paired(&self, a: Tool, b: Tool, figure: &dyn Fn(&Sample) -> f64) -> Option<PairedRatio> {
@@ -224,6 +245,7 @@ pub(super) fn grid(rows: &[Row]) -> Grid {
         "gap",
         "(idle gap)",
         "total",
+        "on disk",
         "writer at",
         "p99 write",
         "(before)",
@@ -245,6 +267,7 @@ pub(super) fn grid(rows: &[Row]) -> Grid {
             time(row.gap_ns.median),
             time(row.idle_gap_ns.median),
             time(row.total_ns.median),
+            time(row.synced_ns.median),
             format!("{} %", significant(row.throughput_share.median * 100.0)),
             time(row.write_p99_ns.median),
             time(row.write_p99_before_ns.median),

@@ -89,7 +89,9 @@ impl<'a> Session<'a> {
         thread::sleep(BASELINE);
         let before = target.mark()?;
         let dump = tool.dump(target.pid(), &self.folder.0, self.args.buffer)?;
-        Ok(Sample { before, during: target.mark()?, huge_share, dump })
+        let during = target.mark()?;
+        let (sync, core) = dump.sync_and_remove()?;
+        Ok(Sample { before, during, huge_share, dump, sync, core })
     }
 }
 

@@ -37,8 +37,8 @@ pub(super) enum Tool {
 pub(super) struct Dump {
     /// From start to exit of the tool.
     pub(super) total: Duration,
-    /// Length of the core file.
-    pub(super) core: Bytes,
+    /// The core file.
+    pub(super) core: PathBuf,
     /// Most memory resident in the tool at once; zero for gcore, whose work is done by a child.
     pub(super) peak_rss: Bytes,
     /// The tool's own figures, if it prints them.
@@ -75,7 +75,7 @@ impl Tool {
         }
     }
 
-    /// Takes a core of process `pid` into `folder` and removes it again.
+    /// Takes a core of process `pid` into `folder`.
     ///
     /// # Errors
     /// [`Exit::Host`] if the tool cannot be started, [`Exit::Peer`] with its last words if it
@@ -93,15 +93,10 @@ impl Tool {
             .map_err(|error| Failure::new(Exit::Host, format_args!("{}: {error}", self.name())))?;
         let total = begin.elapsed();
         self.check(status, &mut child)?;
-        let length = fs::metadata(&core).map(|meta| Bytes(meta.len())).map_err(|error| {
-            Failure::new(Exit::Peer, format_args!("{}: {error}", core.display()))
-        })?;
-        // The folder goes with the bench; what matters here is the room for the next core.
-        let _ = fs::remove_file(&core);
         let is_ours = self == Tool::Faultless;
         Ok(Dump {
             total,
-            core: length,
+            core,
             peak_rss: if is_ours { peak_rss } else { Bytes::ZERO },
             own: if is_ours { Some(own_report(&mut child)?) } else { None },
         })
@@ -144,6 +139,27 @@ impl Tool {
         }
         let last_words = story.trim().lines().last().unwrap_or("no message").to_owned();
         Err(Failure::new(Exit::Peer, format_args!("{}: {status}: {last_words}", self.name())))
+    }
+}
+
+impl Dump {
+    /// Brings the core to the disk, which a tool may leave to the kernel, and removes it; returns
+    /// how long the former took, and the length.
+    ///
+    /// # Errors
+    /// [`Exit::Peer`] if the tool has left no core, or the disk refuses it.
+    pub(super) fn sync_and_remove(&self) -> Result<(Duration, Bytes), Failure> {
+        let failed = |error: std::io::Error| {
+            Failure::new(Exit::Peer, format_args!("{}: {error}", self.core.display()))
+        };
+        let file = fs::File::open(&self.core).map_err(failed)?;
+        let begin = Instant::now();
+        file.sync_all().map_err(failed)?;
+        let took = begin.elapsed();
+        let length = Bytes(file.metadata().map_err(failed)?.len());
+        // The folder goes with the bench; what matters here is the room for the next core.
+        let _ = fs::remove_file(&self.core);
+        Ok((took, length))
     }
 }
 

@@ -5,12 +5,17 @@
 //! stopped, and not being given a processor. The kernel counts the latter for every thread
 //! (`schedstat`), which tells the two apart: on a busy host the scheduler alone makes gaps as long
 //! as a short pause.
+//!
+//! It stands last in the queue. Spinning costs a processor, and only the tool that lets the process
+//! run would have to do without it; what the ticker waits for its turn is not counted anyway.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::process::setpriority_process;
 
 /// Gaps shorter than this are an interrupt; longer ones may be a switch to another thread, and then
 /// the kernel's count must be read, lest it be taken for that of a later gap.
@@ -36,6 +41,8 @@ pub(super) struct Longest {
 impl Ticker {
     /// Ticks until told to stop.
     pub(super) fn run(&self, running: &AtomicBool) {
+        // Anybody may step back; where it is refused all the same, the tools are a little slower.
+        let _ = setpriority_process(None, 19);
         let schedstat = Schedstat::of_this_thread();
         let mut waited = schedstat.waited_ns();
         let mut last = Instant::now();
