@@ -37,6 +37,19 @@ struct Exit {
     address: u64,
 }
 
+impl From<Exit> for Access {
+    fn from(exit: Exit) -> Access {
+        if exit.cause == 0 {
+            return Access::Done;
+        }
+        Access::Signal {
+            signal: exit.cause >> 32,
+            code: exit.cause & 0xffff_ffff,
+            address: exit.address,
+        }
+    }
+}
+
 // One byte at a time: the first byte of an access is the one that faults, on every processor.
 #[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
@@ -95,24 +108,17 @@ pub(super) const SUPPORTED: bool = cfg!(any(target_arch = "x86_64", target_arch 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) unsafe fn copy(to: u64, from: u64, len: u64) -> Access {
     // SAFETY: the loop touches the two ranges and no others, which the caller vouches for.
-    let exit = unsafe { faultless_puppet_copy(to, from, len) };
-    if exit.cause == 0 {
-        return Access::Done;
-    }
-    Access::Signal {
-        signal: exit.cause >> 32,
-        code: exit.cause & 0xffff_ffff,
-        address: exit.address,
-    }
+    Access::from(unsafe { faultless_puppet_copy(to, from, len) })
 }
 
-/// Stands in on processors without the loop; [`SUPPORTED`] keeps it from being reached.
+/// Stands in on processors without the loop and reports an illegal instruction; [`SUPPORTED`]
+/// keeps it from being reached.
 ///
 /// # Safety
 /// None needed: it touches nothing.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(super) unsafe fn copy(_to: u64, _from: u64, _len: u64) -> Access {
-    std::process::abort()
+pub(super) unsafe fn copy(to: u64, _from: u64, _len: u64) -> Access {
+    Access::from(Exit { cause: u64::from(libc::SIGILL.unsigned_abs()) << 32, address: to })
 }
 
 /// Routes `SIGBUS` and `SIGSEGV` to the loop's exit and makes `SIGUSR1` a mere interruption.
