@@ -2,7 +2,8 @@
 //! between any two steps of the saver, by seed.
 //!
 //! The kernel's side follows what Linux does, with every point where a thread can be overtaken
-//! as a step of its own. Four canaries switch off something the saver relies on, and must be caught.
+//! as a step of its own. Four canaries switch off something the saver relies on, and must be
+//! caught.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
