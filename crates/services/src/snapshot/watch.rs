@@ -12,17 +12,22 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Mutex, PoisonError};
 
-use faultless_pages::{PageSize, Va, VaRange};
+use faultless_pages::{Bytes, PageSize, Va, VaRange};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 
 use super::cut::Cut;
 use super::port::{Message, Released, Target};
 use super::remote::Remote;
-use super::saver::REACH;
 
 /// How long the thread sleeps at most, to notice that the gate is closed.
 const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+/// A writer takes its neighbours along, but not many: what is let go must be protected again.
+const REACH: PageSize = match PageSize::new(Bytes::kib(64)) {
+    Some(size) => size,
+    None => panic!("a page size"),
+};
 
 /// Open until the cut begins.
 #[derive(Debug, Default)]
