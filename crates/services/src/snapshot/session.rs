@@ -98,7 +98,8 @@ fn cut_and_save(
             .name("snapshot-trace".into())
             .spawn_scoped(scope, move || trace(target, options.exact, &cuts, ways, signs))
             .map_err(|error| own("starting a thread", error))?;
-        // Whatever happens to the saving, the tracing must end with it.
+        // Whatever happens to the saving, a panic included, the tracing must end with it.
+        let ending = Ending(&over);
         let mut remote = Remote::new(&target.uffd, &target.memory, &target.pagemap);
         // Who makes the cut waits for this thread, and so does a thread of the target that the
         // kernel has in the middle of a write: it stops only when it is let go.
@@ -111,11 +112,20 @@ fn cut_and_save(
             let saved = job.save(target, remote, urgency, ways, observer, stop)?;
             Ok((job, saved))
         });
-        over.store(true, Ordering::Release);
+        drop(ending);
         let traced = tracer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let (job, saved) = saved.unwrap_or(Err(SnapshotError::Ended { saved: None }))?;
         Ok((job, saved, traced))
     })
+}
+
+/// Ends the tracing when it goes.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// A process with everything about it open.
