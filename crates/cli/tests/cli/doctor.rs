@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Run, compile, has, is_root, need, need_some, program};
+use crate::support::{Run, compile, copy_program, has, is_root, need, need_some, program};
 
 /// The program where every user can reach it, gone when dropped.
 struct Installed(PathBuf);
@@ -19,7 +19,7 @@ impl Installed {
         let everyone = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&folder, everyone.clone()).expect("our folder");
         let installed = Installed(folder);
-        fs::copy(program(), installed.program()).expect("room for a copy");
+        copy_program(installed.program());
         fs::set_permissions(installed.program(), everyone).expect("our copy");
         installed
     }

@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Run, compile, has, is_root, need, need_some, program, snapshots_work};
+use crate::support::{
+    Run, compile, copy_program, has, is_root, need, need_some, program, snapshots_work,
+};
 use crate::target::{Folder, Reaped, Target};
 
 /// Snapshots `pid` and expects the error `parts`, with nothing left in the folder.
@@ -135,7 +137,7 @@ fn a_process_of_somebody_else() {
     let installed = Folder::new("somebody");
     let copy = installed.file("faultless");
     fs::set_permissions(installed.path(), fs::Permissions::from_mode(0o777)).expect("ours");
-    fs::copy(program(), &copy).expect("room for a copy");
+    copy_program(&copy);
     let run = Run::of(
         Command::new("setpriv")
             .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"])

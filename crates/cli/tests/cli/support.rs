@@ -1,6 +1,7 @@
 //! Running the program and its surroundings.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -51,6 +52,15 @@ impl Run {
 /// Returns the path of the program under test.
 pub(crate) fn program() -> &'static str {
     env!("CARGO_BIN_EXE_faultless")
+}
+
+/// Copies the program under test.
+///
+/// By another process: a descriptor of ours that is open for writing would be inherited by what
+/// other tests start at the same time, and nothing can be executed while it is.
+pub(crate) fn copy_program(to: impl AsRef<OsStr>) {
+    let copied = Run::of(Command::new("cp").arg(program()).arg(to));
+    assert_eq!(copied.code, Some(0), "{}", copied.stderr);
 }
 
 /// Says whether the tests run as root.
