@@ -8,6 +8,7 @@ use faultless_sim::conform::kernel::KernelWorld;
 use faultless_sim::conform::verdict::Verdict;
 use faultless_sim::conform::{Call, Done, Errno, Fd, Process, Profile, Stop, Thread, World};
 use faultless_uapi::event::{PAGEFAULT, UNMAP};
+use faultless_uapi::feature::FEATURE_MOVE;
 use faultless_uapi::ioctl::{
     UFFDIO_API, UFFDIO_CONTINUE, UFFDIO_COPY, UFFDIO_MOVE, UFFDIO_REGISTER, UFFDIO_RWPROTECT,
     UFFDIO_UNREGISTER, UFFDIO_WAKE, UFFDIO_WRITEPROTECT, UFFDIO_ZEROPAGE,
@@ -22,6 +23,8 @@ pub(crate) struct Lie {
     pub(crate) name: &'static str,
     /// Topics whose bodies must notice.
     pub(crate) topics: &'static [&'static str],
+    /// Features without which nobody can notice.
+    pub(crate) needs: u64,
     before: fn(Call) -> Call,
     after: fn(&Call, Done) -> Done,
 }
@@ -85,10 +88,12 @@ pub(crate) const LIES: &[Lie] = &[
             Call::Ioctl { fd, request: UFFDIO_COPY, argument }
         }
         other => other,
-    }),
+    })
+    .needing(FEATURE_MOVE),
     after("shared_pages_are_retried", &["move_exclusive", "thp"], |call, done| {
         change_error(call, done, UFFDIO_MOVE, EBUSY, EAGAIN)
-    }),
+    })
+    .needing(FEATURE_MOVE),
     after("markers_are_holes", &["move_markers"], |call, done| {
         change_error(call, done, UFFDIO_MOVE, EFAULT, ENOENT)
     }),
@@ -164,7 +169,7 @@ const fn before(
     topics: &'static [&'static str],
     before: fn(Call) -> Call,
 ) -> Lie {
-    Lie { name, topics, before, after: |_, done| done }
+    Lie { name, topics, needs: 0, before, after: |_, done| done }
 }
 
 const fn after(
@@ -172,7 +177,14 @@ const fn after(
     topics: &'static [&'static str],
     after: fn(&Call, Done) -> Done,
 ) -> Lie {
-    Lie { name, topics, before: |call| call, after }
+    Lie { name, topics, needs: 0, before: |call| call, after }
+}
+
+impl Lie {
+    /// Names features without which nobody can notice.
+    const fn needing(self, needs: u64) -> Lie {
+        Lie { needs, ..self }
+    }
 }
 
 fn refused(errno: Errno) -> Result<u64, Stop> {
