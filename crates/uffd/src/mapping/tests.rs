@@ -249,11 +249,17 @@ fn memory_not_for_children_is_marked_so() {
     assert!(!vm_flags(&mapping).contains("dc"), "{}", vm_flags(&mapping));
 }
 
-/// Returns the kernel's two-letter flags of the mapping.
+/// Returns the kernel's two-letter flags of the mapping, which it may have merged with a neighbour.
 fn vm_flags(mapping: &Mapping) -> String {
     let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-    let first = format!("{:x}-", mapping.range().start().0);
-    let own = smaps.lines().skip_while(|line| !line.starts_with(&first));
+    let at = mapping.range().start().0;
+    let holds_it = |line: &&str| {
+        let ends = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let hex = |text| u64::from_str_radix(text, 16).ok();
+        let range = ends.and_then(|(start, end)| Some(hex(start)?..hex(end)?));
+        range.is_some_and(|range| range.contains(&at))
+    };
+    let own = smaps.lines().skip_while(|line| !holds_it(line));
     let flags = own.filter_map(|line| line.strip_prefix("VmFlags:")).next();
     flags.expect("the mapping is listed").to_owned()
 }
