@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -79,7 +80,10 @@ pub(crate) fn static_c_target(compiler: &str, target: &CTarget, dir: &Path) -> R
 
 /// Compiles a target program with `compiler` to `program`, replacing it whole.
 fn compile(compiler: &str, target: &CTarget, program: &Path, flags: &[&str]) -> Result<()> {
-    // Tests run side by side and may run the program another one is about to replace.
+    // Tests run side by side, as threads and as processes, and may run the program another one is
+    // about to replace.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let fresh = program.with_extension(format!("{}", std::process::id()));
     let sources = workspace_root()?.join("tests/targets");
     let mut command = Command::new(compiler);
