@@ -45,6 +45,19 @@ fn a_running_process_is_saved_and_runs_on() {
 }
 
 #[test]
+fn a_process_that_resizes_its_mappings_never_notices() {
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
+    let mut target = need_some!(Target::start(&["resizing"]));
+    let folder = Folder::new("resizing");
+    let file = folder.file("core");
+    for _ in 0..20 {
+        let run = Run::faultless(&["snapshot", &target.pid(), "-o", &file, "--force"]);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        target.expect_alive();
+    }
+}
+
+#[test]
 fn a_shell_has_itself_saved() {
     need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
     let folder = Folder::new("shell");

@@ -1,6 +1,7 @@
 //! What is done about each mapping of a process, and registering and protecting them.
 
 use std::fs::File;
+use std::ops::Range;
 
 use faultless_image::core::Dumped;
 use faultless_pages::{RangeSet, VaRange};
@@ -131,13 +132,12 @@ fn register(tools: &Tools<'_>, areas: &mut [Area]) -> Result<(), SnapshotError> 
             first += 1;
             continue;
         }
-        let members = &mut areas[first..first + span];
-        if let Err(error) = register_span(tools, members) {
+        if let Err(error) = register_range(tools, room(areas, first..first + span)) {
             if error.errno != Errno::INVAL {
                 return Err(refused(tools.pid, error));
             }
-            for area in members {
-                register_alone(tools, area)?;
+            for member in first..first + span {
+                register_alone(tools, areas, member)?;
             }
         }
         first += span;
@@ -158,17 +158,35 @@ fn span_at(areas: &[Area], first: usize) -> usize {
         .count()
 }
 
-/// Registers neighbours in one call.
-fn register_span(tools: &Tools<'_>, members: &[Area]) -> Result<(), OpError> {
-    let last = members.last().expect("a span is not empty");
-    let whole = VaRange::new(members[0].vma.range.start(), last.vma.range.end());
-    tools.uffd.register_range(whole, Modes::WP).map(drop)
+/// Returns the addresses of touching areas with the free ones around them, up to the next mapping.
+///
+/// A process that runs may grow a mapping into free addresses after its memory map was read.
+/// Registering just what was read would then split the mapping, and an `mremap` of the whole of it
+/// fails across the split.
+fn room(areas: &[Area], members: Range<usize>) -> VaRange {
+    let (first, last) = (members.start, members.end - 1);
+    let before = first.checked_sub(1).and_then(|before| areas.get(before));
+    let start = before.map_or(areas[first].vma.range.start(), |area| area.vma.range.end());
+    let after = areas.get(last + 1);
+    let end = after.map_or(areas[last].vma.range.end(), |area| area.vma.range.start());
+    VaRange::new(start, end)
+}
+
+fn register_range(tools: &Tools<'_>, range: VaRange) -> Result<(), OpError> {
+    tools.uffd.register_range(range, Modes::WP).map(drop)
 }
 
 /// Registers one mapping, or finds that it cannot be.
-fn register_alone(tools: &Tools<'_>, area: &mut Area) -> Result<(), SnapshotError> {
-    match tools.uffd.register_range(area.vma.range, Modes::WP) {
-        Ok(_) => Ok(()),
+fn register_alone(
+    tools: &Tools<'_>,
+    areas: &mut [Area],
+    member: usize,
+) -> Result<(), SnapshotError> {
+    let with_room = register_range(tools, room(areas, member..member + 1));
+    let area = &mut areas[member];
+    // Room that is not aligned to the pages of a pool is EINVAL as well.
+    match with_room.or_else(|_| register_range(tools, area.vma.range)) {
+        Ok(()) => Ok(()),
         // EPERM: a shared mapping of a file this process may only read; nobody writes through it.
         Err(error) if matches!(error.errno, Errno::INVAL | Errno::PERM) => {
             area.keep = fallback(area);

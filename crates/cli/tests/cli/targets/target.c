@@ -3,9 +3,11 @@
  * test can tell whether it still runs, and ends with its standard input.
  *
  * usage: target busy MIB      writes over MIB mebibytes for ever, in a thread of its own
+ *        target resizing      grows and shrinks mappings for ever, in a thread of its own
  *        target registered    holds a userfaultfd on one of its own ranges
  *        target traced        is traced by its parent, whose answers these are; prints its id
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -62,6 +64,41 @@ static void busy(size_t mebibytes)
 		fail("pthread_create");
 }
 
+/*
+ * Each mapping has room behind it, so that it can always be resized where it is. A mapping that
+ * is in two pieces for the kernel cannot: EFAULT.
+ */
+static void *resize_for_ever(void *unused)
+{
+	enum { MAPPINGS = 64, PAGES = 16 };
+	size_t pages[MAPPINGS];
+	char *room[MAPPINGS];
+
+	for (size_t i = 0; i < MAPPINGS; i++) {
+		pages[i] = PAGES;
+		room[i] = map(2 * PAGES * 4096);
+		if (munmap(room[i] + PAGES * 4096, PAGES * 4096))
+			fail("munmap");
+	}
+	for (size_t i = 0;; i = (i + 1) % MAPPINGS) {
+		size_t wanted = 1 + (pages[i] * 7 + i) % (PAGES - 1);
+
+		if (mremap(room[i], pages[i] * 4096, wanted * 4096, 0) == MAP_FAILED)
+			fail("mremap");
+		room[i][(wanted - 1) * 4096] = 1;
+		pages[i] = wanted;
+	}
+	return unused;
+}
+
+static void resizing(void)
+{
+	pthread_t thread;
+
+	if ((errno = pthread_create(&thread, NULL, resize_for_ever, NULL)))
+		fail("pthread_create");
+}
+
 static void own_a_range(void)
 {
 	struct uffdio_api api = { .api = UFFD_API };
@@ -106,12 +143,14 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 3 && !strcmp(argv[1], "busy")) {
 		busy(strtoul(argv[2], NULL, 10));
+	} else if (argc == 2 && !strcmp(argv[1], "resizing")) {
+		resizing();
 	} else if (argc == 2 && !strcmp(argv[1], "registered")) {
 		own_a_range();
 	} else if (argc == 2 && !strcmp(argv[1], "traced")) {
 		be_traced();
 	} else {
-		fprintf(stderr, "usage: %s busy MIB | registered | traced\n", argv[0]);
+		fprintf(stderr, "usage: %s busy MIB | resizing | registered | traced\n", argv[0]);
 		return 2;
 	}
 	puts("ready");
