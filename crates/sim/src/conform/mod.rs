@@ -11,6 +11,8 @@
 //! | [`stage`] | what bodies are written with |
 //! | [`cases`] | the bodies, a file per topic, and their list |
 //! | [`kernel`] | the running kernel as a world, in puppet processes |
+//! | [`run`] | runs one case in a fresh world of any kind |
+//! | [`selection`] | which cases are wanted |
 //! | [`runner`] | runs cases one by one and prints what happened |
 
 pub mod cases;
@@ -18,7 +20,9 @@ pub mod errno;
 pub mod kernel;
 pub mod linux;
 pub mod profile;
+pub mod run;
 pub mod runner;
+pub mod selection;
 pub mod stage;
 pub mod verdict;
 pub mod world;
@@ -26,5 +30,7 @@ pub mod world;
 pub use cases::{CASES, Case};
 pub use errno::Errno;
 pub use profile::Profile;
+pub use run::{Outcome, Worlds, run_case};
+pub use selection::Selection;
 pub use verdict::{Failure, Verdict};
 pub use world::{Call, Done, Fd, Process, Stop, Thread, World};

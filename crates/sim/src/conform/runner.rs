@@ -1,20 +1,17 @@
 //! Runs cases one by one and prints what happened, in the form of Rust's test harness.
 
 use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 
 use super::cases::{CASES, Case};
-use super::kernel::{KernelWorld, Machine, probe};
-use super::profile::Profile;
-use super::verdict::{Failure, Verdict};
+use super::kernel::{KernelWorlds, Machine};
+use super::run::{Outcome, Worlds, run_case};
+use super::selection::Selection;
+use super::verdict::Failure;
 
 /// What a run was asked for on its command line.
 #[derive(Debug, Default)]
 struct Wish {
-    filters: Vec<String>,
-    skips: Vec<String>,
-    exact: bool,
+    selection: Selection,
     list: bool,
     times: bool,
 }
@@ -27,25 +24,16 @@ impl Wish {
         let mut arguments = arguments.peekable();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                "--exact" => wish.exact = true,
+                "--exact" => wish.selection.exact = true,
                 "--list" => wish.list = true,
                 "--times" => wish.times = true,
-                "--skip" => wish.skips.extend(arguments.next()),
+                "--skip" => wish.selection.skips.extend(arguments.next()),
                 "--format" | "--test-threads" | "--color" => drop(arguments.next()),
                 other if other.starts_with('-') => {}
-                _ => wish.filters.push(argument),
+                _ => wish.selection.filters.push(argument),
             }
         }
         wish
-    }
-
-    fn wants(&self, case: &Case) -> bool {
-        let name = case.full_name();
-        let matches = |filter: &String| {
-            if self.exact { name == *filter } else { name.contains(filter.as_str()) }
-        };
-        (self.filters.is_empty() || self.filters.iter().any(matches))
-            && !self.skips.iter().any(matches)
     }
 }
 
@@ -69,90 +57,98 @@ pub fn run_on_kernel(
     patience: u32,
     out: &mut impl Write,
 ) -> io::Result<bool> {
-    run(&Wish::parse(arguments), patience, out)
-}
-
-fn run(wish: &Wish, patience: u32, out: &mut impl Write) -> io::Result<bool> {
-    let wanted: Vec<&Case> = CASES.iter().filter(|case| wish.wants(case)).collect();
+    let wish = Wish::parse(arguments);
     if wish.list {
-        for case in &wanted {
-            writeln!(out, "{}: test", case.full_name())?;
-        }
-        writeln!(out, "\n{} tests, 0 benchmarks", wanted.len())?;
-        return Ok(true);
+        return list(&wish, out);
     }
     let mut machine = Machine::borrow();
-    let tally = run_cases(wish, &wanted, patience, &machine, out)?;
+    let tally = match KernelWorlds::probe(patience) {
+        Ok(worlds) => run_cases(&wish, &worlds, machine.notes(), out)?,
+        Err(failure) => {
+            Tally { failures: vec![("probe".into(), failure.to_string())], ..Tally::default() }
+        }
+    };
     let restored = machine.give_back();
-    let filtered = CASES.len() - wanted.len();
-    report(&tally, filtered, out)?;
+    report(&wish, &tally, out)?;
     for line in restored.as_ref().err().into_iter().flatten() {
         writeln!(out, "left behind: {line}")?;
     }
     Ok(tally.failures.is_empty() && restored.is_ok())
 }
 
+/// Runs the cases a command line names in worlds of any kind; false when a case failed.
+///
+/// # Errors
+/// When nothing can be written to `out`.
+pub fn run_in(
+    arguments: impl Iterator<Item = String>,
+    worlds: &dyn Worlds,
+    out: &mut impl Write,
+) -> io::Result<bool> {
+    let wish = Wish::parse(arguments);
+    if wish.list {
+        return list(&wish, out);
+    }
+    let tally = run_cases(&wish, worlds, &[], out)?;
+    report(&wish, &tally, out)?;
+    Ok(tally.failures.is_empty())
+}
+
+fn list(wish: &Wish, out: &mut impl Write) -> io::Result<bool> {
+    let wanted = wish.selection.cases();
+    for case in &wanted {
+        writeln!(out, "{}: test", case.full_name())?;
+    }
+    writeln!(out, "\n{} tests, 0 benchmarks", wanted.len())?;
+    Ok(true)
+}
+
 fn run_cases(
     wish: &Wish,
-    wanted: &[&Case],
-    patience: u32,
-    machine: &Machine,
+    worlds: &dyn Worlds,
+    notes: &[String],
     out: &mut impl Write,
 ) -> io::Result<Tally> {
     let mut tally = Tally::default();
+    let wanted = wish.selection.cases();
     writeln!(out, "\nrunning {} tests", wanted.len())?;
-    let profile = match probe(patience) {
-        Ok(profile) => profile,
-        Err(failure) => {
-            tally.failures.push(("probe".into(), failure.to_string()));
-            return Ok(tally);
-        }
-    };
-    describe(&profile, machine, out)?;
+    writeln!(out, "{}, features {:#x}", worlds.title(), worlds.profile().features)?;
+    for note in notes {
+        writeln!(out, "note: {note}")?;
+    }
     for case in wanted {
         write!(out, "test {} ... ", case.full_name())?;
         out.flush()?;
-        let begun = Instant::now();
-        let verdict = run_case(case, &profile, patience);
-        match verdict {
-            Ok(()) => {
-                tally.passed += 1;
-                write!(out, "ok")?;
-            }
-            Err(Failure::Skip(why)) => {
-                tally.skipped += 1;
-                write!(out, "skipped: {why}")?;
-            }
-            Err(failure) => {
-                // Told at once too: on a machine that goes down nothing comes after.
-                write!(out, "FAILED\n    {failure}")?;
-                tally.failures.push((case.full_name(), failure.to_string()));
-            }
-        }
+        let outcome = run_case(case, worlds);
+        tell(&outcome, &mut tally, out)?;
         if wish.times {
-            write!(out, " <{} ms>", begun.elapsed().as_millis())?;
+            write!(out, " <{} ms>", outcome.took.as_millis())?;
         }
         writeln!(out)?;
     }
     Ok(tally)
 }
 
-/// Runs one case in a fresh world, which ends with it.
-fn run_case(case: &Case, profile: &Profile, patience: u32) -> Verdict {
-    let mut world = KernelWorld::new(profile.clone(), patience);
-    let outcome = catch_unwind(AssertUnwindSafe(|| (case.body)(&mut world)));
-    outcome.unwrap_or_else(|_| Err(Failure::Broken("the body panicked".into())))
-}
-
-fn describe(profile: &Profile, machine: &Machine, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "kernel {}, features {:#x}", profile.version, profile.features)?;
-    for note in machine.notes() {
-        writeln!(out, "note: {note}")?;
+/// Prints how a case ended, and counts it.
+fn tell(outcome: &Outcome, tally: &mut Tally, out: &mut impl Write) -> io::Result<()> {
+    match &outcome.verdict {
+        Ok(()) => {
+            tally.passed += 1;
+            write!(out, "ok")
+        }
+        Err(Failure::Skip(why)) => {
+            tally.skipped += 1;
+            write!(out, "skipped: {why}")
+        }
+        Err(failure) => {
+            tally.failures.push((outcome.case.full_name(), failure.to_string()));
+            // Told at once too: on a machine that goes down nothing comes after.
+            write!(out, "FAILED\n    {failure}")
+        }
     }
-    Ok(())
 }
 
-fn report(tally: &Tally, filtered: usize, out: &mut impl Write) -> io::Result<()> {
+fn report(wish: &Wish, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
     if !tally.failures.is_empty() {
         writeln!(out, "\nfailures:")?;
         for (name, how) in &tally.failures {
@@ -160,6 +156,8 @@ fn report(tally: &Tally, filtered: usize, out: &mut impl Write) -> io::Result<()
         }
     }
     let verdict = if tally.failures.is_empty() { "ok" } else { "FAILED" };
+    let unwanted = |case: &&Case| !wish.selection.wants(case);
+    let filtered = CASES.iter().filter(unwanted).count();
     writeln!(
         out,
         "\ntest result: {verdict}. {} passed; {} failed; {} ignored; 0 measured; {filtered} \
@@ -178,41 +176,29 @@ mod tests {
         Wish::parse(arguments.iter().map(|argument| (*argument).to_owned()))
     }
 
-    fn wanted(arguments: &[&str]) -> Vec<String> {
-        let wish = wish(arguments);
-        CASES.iter().filter(|case| wish.wants(case)).map(Case::full_name).collect()
-    }
-
     #[test]
-    fn filters_are_parts_of_names_and_exact_ones_whole_names() {
-        let one = CASES[0].full_name();
-        assert!(wanted(&["wake::"]).iter().all(|name| name.starts_with("wake::")));
-        assert_eq!(wanted(&["--exact", &one]), std::slice::from_ref(&one));
-        assert!(!wanted(&["--skip", "wake::"]).iter().any(|name| name.starts_with("wake::")));
-        assert_eq!(wanted(&["--nocapture"]).len(), CASES.len());
-    }
-
-    #[test]
-    fn names_are_unique() {
-        let mut names = wanted(&[]);
-        let count = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), count);
+    fn unknown_options_are_ignored_and_values_are_no_filters() {
+        let wish = wish(&["--nocapture", "--color", "always", "--skip", "a", "b"]);
+        assert_eq!(wish.selection.filters, ["b"]);
+        assert_eq!(wish.selection.skips, ["a"]);
+        assert!(!wish.selection.exact);
     }
 
     #[test]
     fn skips_are_counted_as_ignored_and_failures_named() {
         let failures = vec![("a::b".to_owned(), "diverges: how".to_owned())];
         let tally = Tally { passed: 3, skipped: 2, failures };
+        let one = CASES[0].full_name();
         let mut out = Vec::new();
-        report(&tally, 4, &mut out).unwrap();
+        report(&wish(&["--exact", &one]), &tally, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
+        let filtered = CASES.len() - 1;
         assert!(text.contains("    a::b: diverges: how\n"), "{text}");
         assert!(
-            text.ends_with(
-                "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 4 filtered out\n"
-            ),
+            text.ends_with(&format!(
+                "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; {filtered} \
+                 filtered out\n"
+            )),
             "{text}"
         );
     }

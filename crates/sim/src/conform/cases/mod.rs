@@ -29,7 +29,7 @@ use super::world::World;
 mod prelude;
 
 /// A body and its name.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Case {
     /// The behaviour, as a sentence in snake case.
     pub name: &'static str,

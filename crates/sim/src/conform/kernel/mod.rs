@@ -22,6 +22,7 @@ use faultless_uffd::puppet::{Hand, Newborn, Puppet, PuppetError, Reply, Request,
 
 use super::errno::Errno;
 use super::profile::Profile;
+use super::run::Worlds;
 use super::verdict::{Failure, Verdict};
 use super::world::{Call, Done, Fd, Process, Stop, Thread, World};
 
@@ -38,6 +39,37 @@ const WAITING_ROOMS: [&str; 2] = ["userfault", "poll"];
 const SETTLED: Duration = Duration::from_millis(100);
 /// Sleeping this long at any other place does: locks and disks keep a thread shorter.
 const STUCK: Duration = Duration::from_secs(5);
+
+/// The running kernel, as it was found when it was probed.
+#[derive(Clone, Debug)]
+pub struct KernelWorlds {
+    profile: Profile,
+    patience: u32,
+}
+
+impl KernelWorlds {
+    /// Probes the running kernel. `patience` stretches every limit of time.
+    ///
+    /// # Errors
+    /// [`Failure::Broken`] when no puppet can be started or `/proc` is missing.
+    pub fn probe(patience: u32) -> Verdict<KernelWorlds> {
+        Ok(KernelWorlds { profile: probe(patience)?, patience })
+    }
+}
+
+impl Worlds for KernelWorlds {
+    fn title(&self) -> String {
+        format!("kernel {}", self.profile.version)
+    }
+
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn fresh(&self, profile: &Profile) -> Box<dyn World> {
+        Box::new(KernelWorld::new(profile.clone(), self.patience))
+    }
+}
 
 /// The running kernel, fresh for one body.
 #[derive(Debug)]
