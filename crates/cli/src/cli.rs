@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::CODES;
-use crate::{bench, docs, doctor, inspect, snapshot};
+use crate::{bench, conform, docs, doctor, inspect, snapshot};
 
 /// Page faults, answered in user space: consistent snapshots of running processes.
 ///
@@ -31,6 +31,7 @@ pub(crate) enum Command {
     Snapshot(snapshot::Args),
     Inspect(inspect::Args),
     Doctor(doctor::Args),
+    Conform(conform::Args),
     Bench(bench::Args),
     #[command(name = "__idle", hide = true)]
     Idle(doctor::IdleArgs),

@@ -5,11 +5,13 @@
 //! `Args` (what was typed) and `run` (what is done about it); this file only dispatches.
 //!
 //! # Invariants
-//! - Every way out of the program passes through [`exit::Exit`], panics and signals included.
+//! - Every way out of the program passes through [`exit::Exit`], panics and signals included;
+//!   only puppets, which nobody but this program starts, end by themselves.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod cli;
+mod conform;
 mod docs;
 mod doctor;
 mod exit;
@@ -31,6 +33,8 @@ use cli::{Cli, Command};
 use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
+    // `conform` runs this program again for the processes it breaks.
+    faultless_uffd::puppet::serve_if_asked();
     exit::report_panics();
     // The hook above has already told the story; only the code is left to choose.
     let end = panic::catch_unwind(AssertUnwindSafe(|| dispatch(Cli::parse().command)));
@@ -44,6 +48,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Conform(args) => conform::run(&args),
         Command::Idle(_) => doctor::idle(),
         Command::Try(args) => doctor::try_one(&args),
         Command::Man(args) => docs::man(&args),

@@ -8,6 +8,7 @@ const REDRAWS_HZ: u8 = 10;
 
 /// What is shown while nobody knows how much there is to do, and afterwards.
 const WORDS: &str = "{spinner} {msg}";
+const COUNT: &str = "{msg} {wide_bar} {pos}/{len}";
 const BAR: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
 
 /// The progress of one command; silent unless stderr is a terminal.
@@ -24,6 +25,15 @@ impl Progress {
     /// Names what is being done now.
     pub(crate) fn phase(&self, name: &'static str) {
         self.0.set_message(name);
+    }
+
+    /// Says how many of how many are done.
+    pub(crate) fn count(&self, done: usize, total: usize) {
+        if self.0.length().is_none() {
+            self.0.set_style(style(COUNT));
+        }
+        self.0.set_length(total as u64);
+        self.0.set_position(done as u64);
     }
 
     /// Says how much of how much is done; nothing of nothing is not known yet.

@@ -64,6 +64,22 @@ impl Feature {
     pub const fn mask(&self) -> u64 {
         1 << self.bit
     }
+
+    /// Returns the first kernel that has the feature on the architecture this is built for.
+    ///
+    /// [`HISTORY`] tells of x86-64, where most features came first. arm64 had no bit in its page
+    /// table entries for write-protection before 6.10.
+    #[must_use]
+    pub fn since_here(&self) -> KernelVersion {
+        const NEEDS_PAGE_TABLE_BIT: u64 = FEATURE_PAGEFAULT_FLAG_WP
+            | FEATURE_WP_HUGETLBFS_SHMEM
+            | FEATURE_WP_UNPOPULATED
+            | FEATURE_WP_ASYNC;
+        if cfg!(target_arch = "aarch64") && self.mask() & NEEDS_PAGE_TABLE_BIT != 0 {
+            return self.since.max(KernelVersion::new(6, 10));
+        }
+        self.since
+    }
 }
 
 const fn feature(

@@ -20,7 +20,7 @@
 //! | [`send_fds`], [`recv_fds`] | passing descriptors over a socket |
 //! | [`process`] | pidfds, and the memory of other processes |
 //! | [`ptrace`], [`attach`] | a userfaultfd on another, unmodified process |
-//! | [`puppet`] | processes that exist to be broken, for tests |
+//! | [`puppet`] | processes that exist to be broken, to ask the kernel with |
 //!
 //! # Safety
 //!

@@ -1,6 +1,5 @@
 //! Every feature of the handshake: its name, the first kernel, whether it is here.
 
-use faultless_uapi::KernelVersion;
 use faultless_uapi::feature::{self, HISTORY};
 use serde::Serialize;
 
@@ -33,27 +32,12 @@ pub(crate) fn list(supported: Option<u64>) -> Vec<Feature> {
         .map(|feature| Feature {
             bit: feature.bit,
             name: feature.name,
-            since: since(feature).to_string(),
+            since: feature.since_here().to_string(),
             gives: feature.gives,
             supported: supported.map(|bits| bits & feature.mask() != 0),
             needed: NEEDED & feature.mask() != 0,
         })
         .collect()
-}
-
-/// Returns the first kernel that has a feature on this architecture.
-///
-/// The history tells of x86-64, where most of them came first. arm64 had no bit in its page table
-/// entries for write-protection before 6.10.
-fn since(known: &feature::Feature) -> KernelVersion {
-    const NEEDS_PAGE_TABLE_BIT: u64 = feature::FEATURE_PAGEFAULT_FLAG_WP
-        | feature::FEATURE_WP_HUGETLBFS_SHMEM
-        | feature::FEATURE_WP_UNPOPULATED
-        | feature::FEATURE_WP_ASYNC;
-    if cfg!(target_arch = "aarch64") && known.mask() & NEEDS_PAGE_TABLE_BIT != 0 {
-        return known.since.max(KernelVersion::new(6, 10));
-    }
-    known.since
 }
 
 /// Returns the bits the kernel has and nobody here knows.

@@ -3,6 +3,7 @@
 //! A test that cannot run here prints `skipped:` and why.
 
 mod bench;
+mod conform;
 mod doctor;
 mod inspect;
 mod snapshot;

@@ -8,7 +8,7 @@ use crate::support::{Run, program};
 fn help_names_every_command_and_every_exit_code() {
     let help = Run::faultless(&["--help"]);
     assert_eq!(help.code, Some(0));
-    for word in ["snapshot", "inspect", "doctor", "128+n"] {
+    for word in ["snapshot", "inspect", "doctor", "conform", "128+n"] {
         assert!(help.stdout.contains(word), "{word}: {}", help.stdout);
     }
     assert!(help.stdout.lines().all(|line| line.len() <= 100), "{}", help.stdout);

@@ -13,11 +13,15 @@
 //! | [`kernel`] | the running kernel as a world, in puppet processes |
 //! | [`run`] | runs one case in a fresh world of any kind |
 //! | [`selection`] | which cases are wanted |
+//! | [`behaviour`] | the behaviours in which releases differ, and what a world does |
+//! | [`likeness`] | which release a world resembles most, and each difference |
 //! | [`runner`] | runs cases one by one and prints what happened |
 
+pub mod behaviour;
 pub mod cases;
 pub mod errno;
 pub mod kernel;
+pub mod likeness;
 pub mod linux;
 pub mod profile;
 pub mod run;

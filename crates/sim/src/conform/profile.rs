@@ -65,6 +65,28 @@ impl Promise {
 }
 
 impl Profile {
+    /// A release with base pages of 4 KiB and no ability that would have to be probed.
+    #[must_use]
+    pub fn bare(version: KernelVersion) -> Profile {
+        Profile {
+            version,
+            page_size: 4096,
+            closed: None,
+            features: 0,
+            api_ioctls: 0,
+            privileged: true,
+            unprivileged_allowed: false,
+            has_device: true,
+            transparent_huge_page: None,
+            hugetlb_page: None,
+            has_swap: false,
+            has_regular_files: false,
+            has_memory_failure: false,
+            has_scan: false,
+            has_pinning: false,
+        }
+    }
+
     fn is_at_least(&self, major: u16, minor: u16) -> bool {
         self.version >= KernelVersion::new(major, minor)
     }
@@ -190,23 +212,7 @@ mod tests {
     use super::*;
 
     fn of(major: u16, minor: u16) -> Profile {
-        Profile {
-            version: KernelVersion::new(major, minor),
-            page_size: 4096,
-            closed: None,
-            features: 0,
-            api_ioctls: 0,
-            privileged: true,
-            unprivileged_allowed: false,
-            has_device: true,
-            transparent_huge_page: None,
-            hugetlb_page: None,
-            has_swap: false,
-            has_regular_files: false,
-            has_memory_failure: false,
-            has_scan: false,
-            has_pinning: false,
-        }
+        Profile::bare(KernelVersion::new(major, minor))
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub trait Worlds {
     /// What its worlds can do.
     fn profile(&self) -> &Profile;
 
-    /// Makes a world without processes, which expects of itself what `profile` promises.
+    /// Makes a world without processes. It behaves as its kind does, whatever `profile` says: that
+    /// is only what the world tells bodies of itself, and what they hold it to.
     fn fresh(&self, profile: &Profile) -> Box<dyn World>;
 }
 

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod liar;
+mod likeness;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -55,6 +56,14 @@ fn tests() -> Vec<(String, Test)> {
         }
     }
     tests.push(("every_topic_has_a_lie".into(), Box::new(|_| every_topic_has_a_lie())));
+    tests.push((
+        "likeness::the_kernel_is_like_its_own_release".into(),
+        Box::new(|_| likeness::the_kernel_is_like_its_own_release()),
+    ));
+    tests.push((
+        "likeness::a_lie_is_a_difference".into(),
+        Box::new(|_| likeness::a_lie_is_a_difference()),
+    ));
     tests.push(("puppets_die_with_their_driver".into(), Box::new(|_| puppets_die())));
     tests
 }
