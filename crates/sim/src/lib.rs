@@ -1,7 +1,22 @@
-//! What holds an implementation of userfaultfd to its behaviour.
+//! What holds an implementation of userfaultfd, and programs on top of one, to their behaviour.
 //!
 //! [`conform`] has one body per documented behaviour, written against a small world of processes,
 //! threads and the bytes of the ABI. The running kernel is one such world.
+//!
+//! The rest is a world for services, in which everything that goes wrong does so by seed:
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`random`] | numbers of our own, the same for a seed next year |
+//! | [`clock`] | simulated time, and what is due when |
+//! | [`swarm`] | which faults a run injects, and how often |
+//! | [`net`] | packets: delay, loss, duplication, partition, reordering |
+//! | [`disk`] | files: short, torn, refused and slow writes, crashes |
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod conform;
+pub mod disk;
+pub mod net;
+pub mod random;
+pub mod swarm;
