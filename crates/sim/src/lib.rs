@@ -11,9 +11,11 @@
 //! | [`clock`] | simulated time, and what is due when |
 //! | [`swarm`] | which faults a run injects, and how often |
 //! | [`net`] | packets: delay, loss, duplication, partition, reordering |
+//! | [`check`] | the rules every run must keep, a file for each |
 //! | [`disk`] | files: short, torn, refused and slow writes, crashes |
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod clock;
 pub mod conform;
 pub mod disk;
