@@ -68,11 +68,11 @@ impl Ledger {
 
     /// Saves whole pages, which may reach over segments that touch: adds them to the sums and
     /// hands stretches of non-zero pages to `emit` as (file offset, bytes), in order.
-    pub(crate) fn save(
+    pub(crate) fn save<'a>(
         &self,
         address: Va,
-        run: &[u8],
-        mut emit: impl FnMut(u64, &[u8]) -> Result<(), WriteError>,
+        run: &'a [u8],
+        mut emit: impl FnMut(u64, &'a [u8]) -> Result<(), WriteError>,
     ) -> Result<Saved, WriteError> {
         let mut saved = Saved::default();
         let mut done = 0;
@@ -107,12 +107,12 @@ impl Ledger {
     }
 
     /// Sums up and emits what lies in one segment.
-    fn admit(
+    fn admit<'a>(
         &self,
         place: &Place,
         address: Va,
-        run: &[u8],
-        emit: &mut impl FnMut(u64, &[u8]) -> Result<(), WriteError>,
+        run: &'a [u8],
+        emit: &mut impl FnMut(u64, &'a [u8]) -> Result<(), WriteError>,
     ) -> Result<Saved, WriteError> {
         let page_len = self.layout.page_size().bytes().as_usize();
         let mut saved = Saved::default();

@@ -86,6 +86,15 @@ impl PendingFile {
         &self.file
     }
 
+    /// Opens the file a second time, for writing past the page cache (`O_DIRECT`).
+    ///
+    /// # Errors
+    /// EINVAL: the file system cannot; ENOENT: there is no `/proc`.
+    pub(super) fn reopen_direct(&self) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(CWD, proc_name(&self.file), flags, Mode::empty())?))
+    }
+
     /// Brings the content to the disk, then gives the file its name.
     ///
     /// # Errors

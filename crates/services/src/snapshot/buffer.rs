@@ -14,11 +14,37 @@ use super::port;
 
 /// The size of a block: what a fault takes along with its neighbours.
 pub(super) const BLOCK: Bytes = Bytes::kib(64);
+/// Blocks begin at multiples of this: so they can be written past the page cache.
+const ALIGNMENT: Bytes = Bytes::kib(4);
 /// Of so many blocks one is left for writers that wait, when background work takes the others.
 const RESERVE: usize = 4;
 
 /// A block of the pool.
-type Block = Box<[u8]>;
+#[derive(Debug)]
+struct Block {
+    /// A little more than needed, as memory comes unaligned.
+    memory: Box<[u8]>,
+    start: usize,
+}
+
+impl Block {
+    /// What a block takes.
+    const TAKES: Bytes = Bytes(BLOCK.0 + ALIGNMENT.0);
+
+    fn new() -> Block {
+        let memory = vec![0; Block::TAKES.as_usize()].into_boxed_slice();
+        let start = memory.as_ptr().align_offset(ALIGNMENT.as_usize());
+        Block { memory, start }
+    }
+
+    fn first(&self, len: usize) -> &[u8] {
+        &self.memory[self.start..][..len]
+    }
+
+    fn first_mut(&mut self, len: usize) -> &mut [u8] {
+        &mut self.memory[self.start..][..len]
+    }
+}
 
 /// The pool.
 #[derive(Debug)]
@@ -58,9 +84,9 @@ impl Blocks {
     pub(super) fn filled(&self) -> impl Iterator<Item = &[u8]> {
         let mut left = self.len.as_usize();
         self.blocks.iter().map(move |block| {
-            let filled = left.min(block.len());
+            let filled = left.min(BLOCK.as_usize());
             left -= filled;
-            &block[..filled]
+            block.first(filled)
         })
     }
 }
@@ -71,9 +97,9 @@ impl port::Piece for Blocks {
         self.blocks
             .iter_mut()
             .map(|block| {
-                let wanted = left.min(block.len());
+                let wanted = left.min(BLOCK.as_usize());
                 left -= wanted;
-                &mut block[..wanted]
+                block.first_mut(wanted)
             })
             .collect()
     }
@@ -85,7 +111,7 @@ impl Pool {
     /// # Errors
     /// `EMFILE`, `ENFILE`: no descriptor for waking a waiting saver.
     pub(super) fn new(limit: Bytes, largest: Bytes) -> Result<Arc<Pool>, rustix::io::Errno> {
-        let blocks = limit.0 / BLOCK.0;
+        let blocks = limit.0 / Block::TAKES.0;
         let least = 2 * largest.0.div_ceil(BLOCK.0) + RESERVE as u64;
         let limit = usize::try_from(blocks.max(least)).unwrap_or(usize::MAX);
         let returned = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -107,7 +133,7 @@ impl Pool {
         let mut blocks = shelf.free.split_off(kept);
         let fresh = wanted - blocks.len();
         drop(shelf);
-        blocks.extend((0..fresh).map(|_| vec![0; BLOCK.as_usize()].into_boxed_slice()));
+        blocks.extend((0..fresh).map(|_| Block::new()));
         Some(Blocks { blocks, len })
     }
 
@@ -123,7 +149,7 @@ impl Pool {
 
     /// Returns the most that was out at once.
     pub(super) fn peak(&self) -> Bytes {
-        Bytes(self.shelf().peak as u64 * BLOCK.0)
+        Bytes(self.shelf().peak as u64 * Block::TAKES.0)
     }
 
     /// Returns a descriptor that is readable after blocks came back.
@@ -149,7 +175,8 @@ mod tests {
 
     #[test]
     fn background_work_leaves_room_for_those_who_wait() {
-        let pool = Pool::new(Bytes::mib(1), Bytes::kib(64)).expect("a pool");
+        let limit = Bytes(16 * Block::TAKES.0);
+        let pool = Pool::new(limit, Bytes::kib(64)).expect("a pool");
         let mut held = Vec::new();
         while let Some(blocks) = pool.take(BLOCK, false) {
             held.push(blocks);
@@ -159,12 +186,12 @@ mod tests {
             held.push(blocks);
         }
         assert_eq!(held.len(), 16);
-        assert_eq!(pool.peak(), Bytes::mib(1));
+        assert_eq!(pool.peak(), limit);
         for blocks in held {
             pool.give_back(blocks);
         }
         assert!(pool.take(BLOCK, false).is_some());
-        assert_eq!(pool.peak(), Bytes::mib(1));
+        assert_eq!(pool.peak(), limit);
     }
 
     #[test]
@@ -173,5 +200,13 @@ mod tests {
         let piece = pool.take(Bytes::mib(2), false).expect("room");
         assert_eq!(piece.filled().map(<[u8]>::len).sum::<usize>(), 2 << 20);
         assert!(pool.take(Bytes::mib(2), true).is_some());
+    }
+
+    #[test]
+    fn blocks_can_be_written_directly() {
+        let pool = Pool::new(Bytes::mib(1), BLOCK).expect("a pool");
+        let blocks = pool.take(Bytes::kib(100), true).expect("room");
+        let aligned = |part: &[u8]| part.as_ptr().align_offset(ALIGNMENT.as_usize()) == 0;
+        assert!(blocks.filled().all(aligned));
     }
 }

@@ -1,13 +1,12 @@
-//! The thread that brings saved pages into the core.
+//! The threads that bring saved pages into the core.
 //!
-//! It takes pieces in the order they were saved and gives their blocks back to the pool. A disk
-//! error does not stop it from giving blocks back: the saver must never wait for a disk that is
-//! gone.
+//! A raw core has two of them: one sums up a piece while the disk works on the other's. A stream
+//! has one, which takes pieces in the order they were saved. They give the blocks back to the pool
+//! even after a disk error: the saver must never wait for a disk that is gone.
 
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use faultless_image::core::{
@@ -17,13 +16,14 @@ use faultless_pages::{Bytes, RangeSet, Va, VaRange};
 
 use super::buffer::{BLOCK, Blocks, Pool};
 use super::port::Sink;
+use super::queue::{Data, Job, Queue};
 
 /// How the core is written.
 pub(super) enum Output {
     /// In any order, sparse.
-    Raw(RawWriter),
+    Raw(Box<RawWriter>),
     /// As one compressed stream, in address order; pages saved ahead of it wait in a file.
-    Stream(Box<Stream>),
+    Stream(Box<Mutex<Stream>>),
 }
 
 /// A compressed stream with the pages it has not reached yet.
@@ -37,9 +37,18 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Puts a writer together with a file for what it cannot take yet.
-    pub(super) fn new(writer: CompressedWriter, aside: PendingFile) -> Stream {
+    fn new(writer: CompressedWriter, aside: PendingFile) -> Stream {
         let layout = writer.layout().clone();
         Stream { writer, aside, layout, waiting: RangeSet::new() }
+    }
+
+    /// Writes one contiguous piece.
+    fn write(&mut self, at: Va, data: &[u8], ahead: bool) -> Result<(), WriteError> {
+        if ahead {
+            return self.keep(at, data);
+        }
+        self.catch_up(at)?;
+        self.writer.page_run(at, data).map(drop)
     }
 
     /// Keeps a page until the stream gets there.
@@ -73,23 +82,47 @@ impl Stream {
 }
 
 impl Output {
-    /// Writes one contiguous piece; `ahead` says that it came out of address order.
-    fn write(&mut self, at: Va, data: &[u8], ahead: bool) -> Result<(), WriteError> {
+    /// Puts pages saved in any order into a sparse file.
+    pub(super) fn raw(writer: RawWriter) -> Output {
+        Output::Raw(Box::new(writer))
+    }
+
+    /// Compresses; pages that come too early wait in `aside`.
+    pub(super) fn stream(writer: CompressedWriter, aside: PendingFile) -> Output {
+        Output::Stream(Box::new(Mutex::new(Stream::new(writer, aside))))
+    }
+
+    /// Says whether pieces may come in any order.
+    fn takes_any_order(&self) -> bool {
+        matches!(self, Output::Raw(_))
+    }
+
+    /// Returns how many threads can write at once.
+    fn threads(&self) -> usize {
         match self {
-            Output::Raw(writer) => writer.write_run(at, data).map(drop),
-            Output::Stream(stream) if ahead => stream.keep(at, data),
-            Output::Stream(stream) => {
-                stream.catch_up(at)?;
-                stream.writer.page_run(at, data).map(drop)
-            }
+            Output::Raw(_) => 2,
+            Output::Stream(_) => 1,
         }
     }
 
-    /// Sets the disk to work on what was written; a stream is written out as it is compressed.
-    fn begin_writeback(&self) {
+    /// Writes one piece; `ahead` says that it came out of address order.
+    fn write<'a>(
+        &'a self,
+        at: Va,
+        mut slices: impl Iterator<Item = &'a [u8]>,
+        ahead: bool,
+    ) -> Result<(), WriteError> {
         match self {
-            Output::Raw(writer) => writer.begin_writeback(),
-            Output::Stream(_) => {}
+            Output::Raw(writer) => writer.write_pieces(at, slices).map(drop),
+            Output::Stream(stream) => {
+                let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut at = at;
+                slices.try_for_each(|data| {
+                    let here = at;
+                    at = at.add(Bytes::from(data.len()));
+                    stream.write(here, data, ahead)
+                })
+            }
         }
     }
 
@@ -97,7 +130,8 @@ impl Output {
     fn finish(self, notes: &Notes, cut: &CutRecord) -> Result<Written, WriteError> {
         match self {
             Output::Raw(writer) => writer.finish(notes, cut),
-            Output::Stream(mut stream) => {
+            Output::Stream(stream) => {
+                let mut stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
                 stream.catch_up(Va(u64::MAX))?;
                 stream.writer.finish(notes, cut)
             }
@@ -105,67 +139,43 @@ impl Output {
     }
 }
 
-/// A piece on its way.
-struct Job {
-    at: Va,
-    data: Data,
-    ahead: bool,
-}
-
-/// The disk is set to work whenever so much has come together.
-const WRITEBACK: Bytes = Bytes::mib(16);
-
-/// What a job carries.
-enum Data {
-    /// Blocks of the pool.
-    Pooled(Blocks),
-    /// What was copied during the pause.
-    Own(Vec<u8>),
-}
-
-impl Data {
-    fn len(&self) -> Bytes {
-        match self {
-            Data::Pooled(blocks) => blocks.len(),
-            Data::Own(data) => Bytes::from(data.len()),
-        }
-    }
-}
-
-/// The writing thread, from outside.
+/// The writing threads, from outside.
 pub(super) struct Disk {
-    jobs: Option<Sender<Job>>,
-    thread: JoinHandle<Result<Output, WriteError>>,
-    failed: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Result<(), WriteError>>>,
+    work: Arc<Work>,
+}
+
+/// What the threads share.
+struct Work {
+    output: Output,
+    queue: Queue,
     pool: Arc<Pool>,
+    failed: AtomicBool,
 }
 
 impl Disk {
-    /// Starts the thread.
+    /// Starts the threads.
     pub(super) fn start(output: Output, pool: Arc<Pool>) -> std::io::Result<Disk> {
-        let (jobs, inbox) = channel();
-        let failed = Arc::new(AtomicBool::new(false));
-        let thread = thread::Builder::new().name("snapshot-disk".into()).spawn({
-            let (failed, pool) = (Arc::clone(&failed), Arc::clone(&pool));
-            move || run(output, &inbox, &pool, &failed)
-        })?;
-        Ok(Disk { jobs: Some(jobs), thread, failed, pool })
+        let count = output.threads();
+        let queue = Queue::new(output.takes_any_order());
+        let failed = AtomicBool::new(false);
+        let work = Arc::new(Work { output, queue, pool, failed });
+        let start = |_| {
+            let work = Arc::clone(&work);
+            thread::Builder::new().name("snapshot-disk".into()).spawn(move || work.run())
+        };
+        let threads = (0..count).map(start).collect::<std::io::Result<_>>()?;
+        Ok(Disk { threads, work })
     }
 
     /// Writes what was copied during the pause.
     pub(super) fn put_copied(&self, at: Va, data: Vec<u8>) {
-        self.send(Job { at, data: Data::Own(data), ahead: true });
-    }
-
-    fn send(&self, job: Job) {
-        let jobs = self.jobs.as_ref().expect("the thread runs until it is stopped");
-        // The receiver outlives the sender: the thread ends only when the sender is gone.
-        let _ = jobs.send(job);
+        self.work.queue.put(Job { at, data: Data::Own(data), ahead: true });
     }
 
     /// Says whether writing has failed; [`finish`](Self::finish) tells how.
     pub(super) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
+        self.work.failed.load(Ordering::Relaxed)
     }
 
     /// Waits until everything is written, and completes the file.
@@ -173,66 +183,66 @@ impl Disk {
         self.stop()?.finish(notes, cut)
     }
 
-    /// Waits for the thread; the unfinished file vanishes with the output.
+    /// Waits for the threads; the unfinished file vanishes with the output.
     pub(super) fn stop(mut self) -> Result<Output, WriteError> {
-        self.jobs = None;
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        self.work.queue.close();
+        let join = |thread: JoinHandle<_>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        // All are waited for, also after an error.
+        let ends: Vec<Result<(), WriteError>> = self.threads.drain(..).map(join).collect();
+        ends.into_iter().collect::<Result<(), _>>()?;
+        let work = Arc::clone(&self.work);
+        drop(self);
+        let work = Arc::into_inner(work).expect("the threads are gone");
+        Ok(work.output)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Unless it was stopped: the threads end by themselves when nothing is left.
+        self.work.queue.close();
     }
 }
 
 impl Sink for &Disk {
     type Piece = Blocks;
 
+    fn takes_any_order(&self) -> bool {
+        self.work.queue.is_sorted()
+    }
+
     fn take(&mut self, len: Bytes, urgent: bool) -> Option<Blocks> {
-        self.pool.take(len, urgent)
+        self.work.pool.take(len, urgent)
     }
 
     fn put(&mut self, cut: VaRange, blocks: Blocks, ahead: bool) {
-        self.send(Job { at: cut.start(), data: Data::Pooled(blocks), ahead });
+        self.work.queue.put(Job { at: cut.start(), data: Data::Pooled(blocks), ahead });
     }
 
     fn give_back(&mut self, blocks: Blocks) {
-        self.pool.give_back(blocks);
+        self.work.pool.give_back(blocks);
     }
 }
 
-/// The thread.
-fn run(
-    mut output: Output,
-    inbox: &Receiver<Job>,
-    pool: &Pool,
-    failed: &AtomicBool,
-) -> Result<Output, WriteError> {
-    let mut outcome = Ok(());
-    let mut unwritten = Bytes::ZERO;
-    for job in inbox {
-        if outcome.is_ok() {
-            outcome = write(&mut output, &job);
-            failed.store(outcome.is_err(), Ordering::Relaxed);
-            unwritten.0 += job.data.len().0;
-        }
-        if unwritten >= WRITEBACK {
-            output.begin_writeback();
-            unwritten = Bytes::ZERO;
-        }
-        if let Data::Pooled(blocks) = job.data {
-            pool.give_back(blocks);
-        }
-    }
-    outcome.map(|()| output)
-}
-
-/// Writes one piece block by block.
-fn write(output: &mut Output, job: &Job) -> Result<(), WriteError> {
-    match &job.data {
-        Data::Own(data) => output.write(job.at, data, job.ahead),
-        Data::Pooled(blocks) => {
-            let mut at = job.at;
-            for data in blocks.filled() {
-                output.write(at, data, job.ahead)?;
-                at = at.add(Bytes::from(data.len()));
+impl Work {
+    /// A thread.
+    fn run(&self) -> Result<(), WriteError> {
+        let mut outcome = Ok(());
+        loop {
+            let jobs = self.queue.take();
+            let Some(first) = jobs.first() else { return outcome };
+            if outcome.is_ok() {
+                let slices = jobs.iter().flat_map(|job| job.slices());
+                outcome = self.output.write(first.at, slices, first.ahead);
+                self.failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
             }
-            Ok(())
+            for job in jobs {
+                if let Data::Pooled(blocks) = job.data {
+                    self.pool.give_back(blocks);
+                }
+            }
         }
     }
 }

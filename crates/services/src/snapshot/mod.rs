@@ -13,15 +13,15 @@
 //! | `vma`, `policy`, `census` | what is mapped, what of it is dumped, which pages hold something |
 //! | `saver`, `pages`, `live`, `twins` | which page is saved when: the core, free of effects |
 //! | `port` | the world as the core sees it |
-//! | `remote`, `buffer`, `disk` | the real one: the target, memory, the file |
+//! | `remote`, `buffer`, `queue`, `disk` | the real one: the target, memory, what is on its way, the file |
 //! | `hold` | holding the program back from dropping memory (`--exact`) |
 //! | `pump`, `session` | the thread that saves, and how all of it is started and ended |
 //! | `facts`, `xsave` | what `/proc` and the processor add to the notes of the core |
 //!
 //! # Threads
 //! The caller's thread saves. One thread traces: it stops the target, makes the cut, and in exact
-//! mode holds calls back. One thread writes to the disk. They share the pool of buffers and
-//! nothing else; all state about pages belongs to the saver.
+//! mode holds calls back. Two write to the disk (one, if it is a compressed stream). They share the
+//! pool of buffers and nothing else; all state about pages belongs to the saver.
 //!
 //! # What it promises
 //! - One instant for all threads and all private memory.
@@ -42,6 +42,7 @@ mod pages;
 mod policy;
 mod port;
 mod pump;
+mod queue;
 mod remote;
 mod report;
 mod saver;

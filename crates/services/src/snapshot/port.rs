@@ -28,6 +28,8 @@ pub(super) trait Piece {
 pub(super) trait Sink {
     /// Memory handed out by this sink.
     type Piece: Piece;
+    /// Says whether address order is worth nothing here: pieces out of order cost no more.
+    fn takes_any_order(&self) -> bool;
     /// Hands out memory for `len` bytes; `None` while none is free.
     ///
     /// Background work leaves some for those who wait.

@@ -82,6 +82,10 @@ const REACH: PageSize = match PageSize::new(Bytes::kib(256)) {
     None => panic!("a page size"),
 };
 
+/// What is written directly after a write is mostly nearby: it is saved before that is asked for,
+/// and a disk that is behind gets long pieces instead of many short ones.
+const NEARBY: PageSize = PageSize::MIB2;
+
 /// What a saver counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -101,6 +105,8 @@ pub(super) struct Saver {
     /// Memory of huge page pools, by its addresses at the cut: smaller pieces cannot be let go.
     pools: Vec<Run>,
     cursor: Va,
+    /// The surroundings of the writer that was let go last, where order is worth nothing.
+    nearby: Option<VaRange>,
     /// Writers that wait, and since when.
     faults: VecDeque<(Va, u64)>,
     /// Ranges that must be settled before the target may go on.
@@ -138,6 +144,7 @@ impl Saver {
             twins,
             drops: Vec::new(),
             cursor: Va(0),
+            nearby: None,
             faults: waiting.into_iter().map(|address| (address, 0)).collect(),
             holds: VecDeque::new(),
             inbox: Vec::new(),
@@ -276,7 +283,11 @@ impl Saver {
     ) -> Result<Step, TargetGone> {
         while let Some(&(address, since)) = self.faults.front() {
             let step = match self.pending_at(address) {
-                Some(place) => self.save(place, target, sink, true)?,
+                Some(place) => {
+                    let start = place.cut.start().align_down(NEARBY);
+                    self.nearby = Some(VaRange::of(start, NEARBY.bytes()));
+                    self.save(place, target, sink, true)?
+                }
                 None => self.let_go(address, target, sink)?,
             };
             match step {
@@ -356,26 +367,38 @@ impl Saver {
         Ok(Step::LetGo)
     }
 
-    /// Saves the next piece in address order.
+    /// Saves the next piece: near the last writer, or else in address order.
     pub(super) fn work<T: Target, S: Sink>(
         &mut self,
         target: &mut T,
         sink: &mut S,
     ) -> Result<Turn, TargetGone> {
-        let next = self.pages.next(self.cursor, BACKGROUND);
-        let Some(piece) = next.or_else(|| self.pages.next(Va(0), BACKGROUND)) else {
+        let near = self.next_nearby(sink);
+        let urgent = near.is_some();
+        let next = || self.pages.next(self.cursor, BACKGROUND);
+        let Some(piece) = near.or_else(next).or_else(|| self.pages.next(Va(0), BACKGROUND)) else {
             return Ok(Turn::Done);
         };
-        self.cursor = piece.start();
+        if !urgent {
+            self.cursor = piece.start();
+        }
         let Some(&place) = self.live.of(piece).first() else {
             // Not mapped any more, and its event has been followed: nothing is left to save.
             self.pages.settle_freed(piece);
             return Ok(Turn::Again);
         };
-        Ok(match self.save(place, target, sink, false)? {
+        Ok(match self.save(place, target, sink, urgent)? {
             Step::NoRoom => Turn::NoRoom,
             Step::LetGo | Step::Examined | Step::Changing => Turn::Again,
         })
+    }
+
+    /// Returns the next pending piece near the last writer.
+    fn next_nearby<S: Sink>(&mut self, sink: &S) -> Option<VaRange> {
+        let nearby = self.nearby.filter(|_| sink.takes_any_order())?;
+        let piece = self.pages.next(nearby.start(), BACKGROUND);
+        self.nearby = piece.and_then(|piece| piece.intersect(nearby)).map(|_| nearby);
+        piece.filter(|_| self.nearby.is_some())
     }
 
     /// Makes one step: copy, check, let go.

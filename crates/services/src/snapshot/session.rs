@@ -25,7 +25,7 @@ use super::areas::Tools;
 use super::buffer::{BLOCK, Pool};
 use super::census::Census;
 use super::cut::{Cut, arm, copied_len};
-use super::disk::{Disk, Output, Stream};
+use super::disk::{Disk, Output};
 use super::error::SnapshotError;
 use super::facts;
 use super::freeze::Threads;
@@ -359,12 +359,12 @@ fn output(
     layout: Layout,
 ) -> Result<Output, SnapshotError> {
     let Some(level) = options.compress else {
-        return Ok(Output::Raw(RawWriter::new(pending, layout)?));
+        return Ok(Output::raw(RawWriter::new(pending, layout)?));
     };
     // Never published: a file without a name for pages the stream has not reached.
     let aside = PendingFile::create(&options.output, OnExisting::Replace)?;
     let writer = CompressedWriter::new(pending, layout, Compression { level })?;
-    Ok(Output::Stream(Box::new(Stream::new(writer, aside))))
+    Ok(Output::stream(writer, aside))
 }
 
 /// Wraps a failure of this process itself.

@@ -5,6 +5,7 @@
 //! `finish`, which writes notes and headers and publishes the file.
 
 mod compressed;
+mod data_file;
 mod raw;
 
 use std::io;

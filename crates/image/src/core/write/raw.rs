@@ -4,7 +4,6 @@
 //! [`RawWriter::write_run`] takes `&self` and may be called from several threads: each page has
 //! its own place in the file, and the ledger adds atomically.
 
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use faultless_pages::{Bytes, Va};
@@ -15,13 +14,14 @@ use super::super::notes::Notes;
 use super::super::publish::PendingFile;
 use super::super::record::CutRecord;
 use super::super::tail::Tail;
+use super::data_file::{DataFile, Gather};
 use super::{WriteError, Written};
 
 /// Writes a core of which nothing but zeros is there at first.
 ///
 /// Dropping it without [`finish`](RawWriter::finish) leaves no file.
 pub struct RawWriter {
-    pending: PendingFile,
+    file: DataFile,
     ledger: Ledger,
 }
 
@@ -34,18 +34,16 @@ impl RawWriter {
     /// # Errors
     /// [`WriteError::TooLarge`] if the file system or `ulimit -f` forbids the length.
     pub fn new(pending: PendingFile, layout: Layout) -> Result<RawWriter, WriteError> {
-        pending
-            .file()
-            .set_len(layout.data_end().0)
-            .map_err(|e| WriteError::io(pending.path(), "extend", e))?;
+        let file = DataFile::new(pending);
+        file.set_len(layout.data_end().0)?;
         let ledger = Ledger::new(layout);
-        Ok(RawWriter { pending, ledger })
+        Ok(RawWriter { file, ledger })
     }
 
     /// Returns the name the file will have.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.pending.path()
+        self.file.path()
     }
 
     /// Returns where the pages lie.
@@ -61,16 +59,29 @@ impl RawWriter {
     /// [`WriteError::NoSpace`] when the disk is full, [`WriteError::OutsideLayout`] and
     /// [`WriteError::SavedTwice`] on misuse.
     pub fn write_run(&self, address: Va, run: &[u8]) -> Result<Saved, WriteError> {
-        self.ledger.save(address, run, |offset, bytes| self.write_at(offset, bytes))
+        self.write_pieces(address, std::iter::once(run))
     }
 
-    /// Makes the kernel begin to write out what was saved so far, without waiting for it.
+    /// Saves a run that lies in several pieces of memory, each of whole pages.
     ///
-    /// Otherwise the disk idles until [`finish`](RawWriter::finish) syncs. What is already on the
-    /// disk leaves the page cache, where a core would only push out what others need.
-    pub fn begin_writeback(&self) {
-        // Advice: where the file system takes none, the sync at the end does it all.
-        let _ = rustix::fs::fadvise(self.pending.file(), 0, None, rustix::fs::Advice::DontNeed);
+    /// Pieces aligned to 4 KiB are written past the page cache, where the file system can.
+    ///
+    /// # Errors
+    /// As [`RawWriter::write_run`].
+    pub fn write_pieces<'a>(
+        &'a self,
+        address: Va,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Saved, WriteError> {
+        let mut gather = Gather::new(&self.file);
+        let mut saved = Saved::default();
+        let mut at = address;
+        for piece in pieces {
+            saved += self.ledger.save(at, piece, |offset, bytes| gather.push(offset, bytes))?;
+            at = at.add(Bytes::from(piece.len()));
+        }
+        gather.flush()?;
+        Ok(saved)
     }
 
     /// Writes notes and headers, brings all to the disk and gives the file its name.
@@ -80,17 +91,10 @@ impl RawWriter {
     pub fn finish(self, notes: &Notes, cut: &CutRecord) -> Result<Written, WriteError> {
         let tail = Tail::new(&self.ledger, notes, cut)?;
         let data_end = self.ledger.layout.data_end().0;
-        self.write_at(data_end, &tail.bytes)?;
-        self.write_at(0, &tail.header)?;
-        self.pending.publish()?;
+        self.file.write_cached(data_end, &tail.bytes)?;
+        self.file.write_cached(0, &tail.header)?;
+        self.file.publish()?;
         let len = Bytes(data_end + tail.bytes.len() as u64);
         Ok(Written { core_len: len, file_len: len, record: tail.record })
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        self.pending
-            .file()
-            .write_all_at(bytes, offset)
-            .map_err(|e| WriteError::io(self.pending.path(), "write", e))
     }
 }
