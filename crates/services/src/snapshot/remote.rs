@@ -4,22 +4,28 @@ use std::fs::File;
 use std::io::IoSliceMut;
 
 use faultless_pages::{Bytes, Va, VaRange};
+use faultless_uffd::process::read_memory_scattered;
 use faultless_uffd::{
     Category, Event, ForeignUffd, MessageBatch, Pagemap, PagemapEntry, PagemapScan, RetryReason,
     Situation, WpMode,
 };
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use super::port::{Message, Move, Piece, Released, Target};
 
 /// A process whose memory is read and protected from outside.
+///
+/// There are two ways to read. `process_vm_readv` copies straight into our memory, but it pins
+/// pages, and pinning a page shared with a forked child makes the kernel copy it: saving a process
+/// would double its memory. `/proc/PID/mem` copies everything twice, leaves pages shared, and reads
+/// what the program itself may not. So pages that belong to the target alone are read the first
+/// way, and what that leaves the second way. After an `execve` the first reads the wrong program;
+/// its pages are not protected ([`Target::armed`]).
 pub(super) struct Remote<'a> {
+    pid: Pid,
     uffd: &'a ForeignUffd,
     /// `/proc/PID/mem`.
-    ///
-    /// Not `process_vm_readv`: that pins pages, and pinning a page shared with a forked child
-    /// makes the kernel copy it, so that saving a process would double its memory. This file also
-    /// reads what the program itself may not, and stays with the address space over an `execve`.
     memory: &'a File,
     pagemap: &'a Pagemap,
     batch: MessageBatch,
@@ -28,8 +34,27 @@ pub(super) struct Remote<'a> {
 
 impl<'a> Remote<'a> {
     /// Puts the parts of an attachment together.
-    pub(super) fn new(uffd: &'a ForeignUffd, memory: &'a File, pagemap: &'a Pagemap) -> Remote<'a> {
-        Remote { uffd, memory, pagemap, batch: MessageBatch::new(), entries: Vec::new() }
+    pub(super) fn new(
+        pid: Pid,
+        uffd: &'a ForeignUffd,
+        memory: &'a File,
+        pagemap: &'a Pagemap,
+    ) -> Remote<'a> {
+        Remote { pid, uffd, memory, pagemap, batch: MessageBatch::new(), entries: Vec::new() }
+    }
+
+    /// Returns what the page table says about the pages of a range; less if it is gone.
+    fn entries(&mut self, live: VaRange) -> &[PagemapEntry] {
+        let pages = live.page_count(self.pagemap.page_size());
+        let pages = usize::try_from(pages).expect("pages of one piece");
+        self.entries.resize(pages.max(self.entries.len()), PagemapEntry::default());
+        let read = self.pagemap.entries(live, &mut self.entries[..pages]).unwrap_or(0);
+        &self.entries[..read.min(pages)]
+    }
+
+    /// Says whether all pages of a range are mapped by the target alone.
+    fn is_exclusive(&mut self, live: VaRange) -> bool {
+        self.entries(live).iter().all(|entry| entry.is_exclusive())
     }
 
     /// Says whether `page` is part of a huge page; `false` where the kernel does not tell.
@@ -47,11 +72,17 @@ impl<'a> Remote<'a> {
 
 impl Target for Remote<'_> {
     fn read(&mut self, live: VaRange, out: &mut dyn Piece) -> Bytes {
-        let mut done = Bytes::ZERO;
+        let exclusive = self.is_exclusive(live);
         let mut blocks = out.blocks();
         let mut slices: Vec<IoSliceMut<'_>> =
             blocks.iter_mut().map(|block| IoSliceMut::new(block)).collect();
         let mut rest = slices.as_mut_slice();
+        let mut done = Bytes::ZERO;
+        if exclusive {
+            let read = read_memory_scattered(self.pid, live, rest).unwrap_or(0);
+            done.0 += read as u64;
+            IoSliceMut::advance_slices(&mut rest, read);
+        }
         while done < live.len() {
             match rustix::io::preadv(self.memory, rest, live.start().add(done).0) {
                 Ok(0) => break,
@@ -69,11 +100,8 @@ impl Target for Remote<'_> {
 
     fn armed(&mut self, live: VaRange) -> Vec<VaRange> {
         let page = self.pagemap.page_size();
-        let pages = usize::try_from(live.page_count(page)).expect("pages of one piece");
-        self.entries.resize(pages.max(self.entries.len()), PagemapEntry::default());
-        let read = self.pagemap.entries(live, &mut self.entries).unwrap_or(0);
         let mut armed: Vec<VaRange> = Vec::new();
-        for (entry, at) in self.entries[..read.min(pages)].iter().zip(live.chunks(page.bytes())) {
+        for (entry, at) in self.entries(live).iter().zip(live.chunks(page.bytes())) {
             if !(entry.is_uffd_wp() && (entry.is_present() || entry.is_swapped())) {
                 continue;
             }

@@ -100,7 +100,8 @@ fn cut_and_save(
             .map_err(|error| own("starting a thread", error))?;
         // Whatever happens to the saving, a panic included, the tracing must end with it.
         let ending = Ending(&over);
-        let mut remote = Remote::new(&target.uffd, &target.memory, &target.pagemap);
+        let (uffd, memory) = (&target.uffd, &target.memory);
+        let mut remote = Remote::new(target.id, uffd, memory, &target.pagemap);
         // Who makes the cut waits for this thread, and so does a thread of the target that the
         // kernel has in the middle of a write: it stops only when it is let go.
         let urgency = Urgency::begin().ok();
@@ -131,6 +132,7 @@ impl Drop for Ending<'_> {
 /// A process with everything about it open.
 struct Opened {
     pid: u32,
+    id: Pid,
     uffd: ForeignUffd,
     memory: File,
     pagemap: Pagemap,
@@ -150,7 +152,7 @@ impl Opened {
         let id = Pid::from_raw(pid.cast_signed()).ok_or(SnapshotError::Ended { saved: None })?;
         let pagemap = Pagemap::open(id)
             .map_err(|error| SnapshotError::read(pid, "the page tables", error.errno.into()))?;
-        Ok(Opened { pid, uffd, memory: attachment.memory, pagemap })
+        Ok(Opened { pid, id, uffd, memory: attachment.memory, pagemap })
     }
 
     /// Opens what the cut needs beside.

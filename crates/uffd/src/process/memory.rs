@@ -1,11 +1,12 @@
 //! Copying memory between this process and another.
 
+use std::io::IoSliceMut;
 use std::ptr;
 
 use faultless_pages::{Bytes, VaRange};
 use rustix::process::Pid;
 
-use super::batch::in_batches;
+use super::batch::{RANGES_PER_CALL, in_batches};
 use super::{ProcessError, ProcessOp};
 use crate::sys::last_errno;
 
@@ -57,6 +58,47 @@ pub fn read_memory(pid: Pid, ranges: &[VaRange], into: &mut [u8]) -> Result<usiz
         usize::try_from(copied).map_err(|_| last_errno())
     })
     .map_err(|errno| ProcessError { op: ProcessOp::ReadMemory, pid, errno })
+}
+
+/// Copies `range` of the memory of process `pid` into slices, filling one after the other.
+///
+/// Returns how many bytes were copied: as many as could be read, and no more than fit into the
+/// first [`RANGES_PER_CALL`] slices. As [`read_memory`] in all else.
+///
+/// # Errors
+/// Only if nothing at all was copied: those of [`read_memory`].
+///
+/// # Kernel
+/// Linux 3.2, `process_vm_readv(2)`.
+pub fn read_memory_scattered(
+    pid: Pid,
+    range: VaRange,
+    into: &mut [IoSliceMut<'_>],
+) -> Result<usize, ProcessError> {
+    let count = into.len().min(RANGES_PER_CALL);
+    let start = Bytes(range.start().0).as_usize();
+    let remote = libc::iovec {
+        iov_base: ptr::without_provenance_mut(start),
+        iov_len: range.len().as_usize(),
+    };
+    // SAFETY: `IoSliceMut` is a `libc::iovec` by its documentation, each of memory that is
+    // exclusively borrowed; the kernel writes to them only, within their lengths [K1]. The address
+    // in `remote` is never dereferenced by this process.
+    let copied = unsafe {
+        libc::process_vm_readv(
+            pid.as_raw_nonzero().get(),
+            into.as_ptr().cast(),
+            count as libc::c_ulong,
+            ptr::from_ref(&remote),
+            1,
+            0,
+        )
+    };
+    usize::try_from(copied).map_err(|_| ProcessError {
+        op: ProcessOp::ReadMemory,
+        pid,
+        errno: last_errno(),
+    })
 }
 
 /// Copies `from` into `ranges` of the memory of process `pid`, one after the other.

@@ -24,7 +24,7 @@ mod urgency;
 pub use advice::{ProcessAdvice, madvise};
 pub use batch::RANGES_PER_CALL;
 pub use error::{ProcessError, ProcessOp};
-pub use memory::{read_memory, write_memory};
+pub use memory::{read_memory, read_memory_scattered, write_memory};
 pub use pidfd::Pidfd;
 pub use rustix::process::Pid;
 pub use urgency::Urgency;

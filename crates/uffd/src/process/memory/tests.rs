@@ -54,6 +54,24 @@ fn a_hole_cuts_the_count_short_and_is_named_when_asked_for_first() {
 }
 
 #[test]
+fn slices_are_filled_one_after_the_other_up_to_a_hole() {
+    let mapping = numbered(4);
+    mapping
+        .protect(mapping.range_of(Bytes(3 * PAGE), Bytes(PAGE)), crate::Protection::None)
+        .unwrap();
+    let (mut first, mut second) = (vec![0; 100], vec![0; 4 * 4096 - 100]);
+    let mut slices = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
+
+    let copied = read_memory_scattered(getpid(), mapping.range(), &mut slices);
+
+    assert_eq!(copied, Ok(3 * 4096));
+    assert_eq!(first, [0; 100]);
+    assert_eq!(second[4096 - 100], 1);
+    assert_eq!(second[2 * 4096 - 100], 2);
+    assert_eq!(second[3 * 4096 - 100..], [0; 4096]);
+}
+
+#[test]
 fn a_short_count_in_a_later_batch_is_added_up() {
     let pages = RANGES_PER_CALL as u64 + 2;
     let mapping = numbered(pages);
