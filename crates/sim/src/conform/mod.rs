@@ -11,6 +11,7 @@
 //! | [`stage`] | what bodies are written with |
 //! | [`cases`] | the bodies, a file per topic, and their list |
 //! | [`kernel`] | the running kernel as a world, in puppet processes |
+//! | [`model`] | the model of the kernel as a world |
 //! | [`run`] | runs one case in a fresh world of any kind |
 //! | [`selection`] | which cases are wanted |
 //! | [`behaviour`] | the behaviours in which releases differ, and what a world does |
@@ -23,6 +24,7 @@ pub mod errno;
 pub mod kernel;
 pub mod likeness;
 pub mod linux;
+pub mod model;
 pub mod profile;
 pub mod run;
 pub mod runner;

@@ -1,0 +1,206 @@
+//! The handle to a kernel, and the state behind it.
+//!
+//! [`Kernel`] is a cheap handle; every operation is a method of it, written in a file of its own
+//! under `op`, `userfaultfd` or `pagemap`. State is borrowed for a statement or a block, never
+//! across an await: between two awaits a task is alone, at an await any other may run.
+//!
+//! # Locking
+//! [`Kernel::lock`] waits, [`Kernel::try_lock`] does not. A [`Guard`] gives its lock back when it
+//! is dropped; [`Guard::release`] also stops there for others to run, as dropping cannot.
+
+use alloc::rc::Rc;
+use core::cell::{RefCell, RefMut};
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use crate::id::{AreaId, ContextId, FileId, ProcessId, RootId, SpaceId, TaskId, ThreadId};
+use crate::machine::Machine;
+use crate::process::{OpenFile, Process, Root, Space, Thread};
+use crate::profile::Profile;
+use crate::sched::{Lock, Mode, On, Point, Tasks};
+use crate::slab::Slab;
+use crate::userfaultfd::Userfaultfd;
+
+/// A kernel with its machine, its processes and their userfaultfds.
+#[derive(Clone)]
+pub struct Kernel(Rc<Shared>);
+
+struct Shared {
+    state: RefCell<State>,
+    tasks: RefCell<Tasks>,
+}
+
+/// Everything a kernel knows.
+pub(crate) struct State {
+    pub(crate) profile: Profile,
+    pub(crate) machine: Machine,
+    pub(crate) spaces: Slab<SpaceId, Space>,
+    pub(crate) roots: Slab<RootId, Root>,
+    pub(crate) processes: Slab<ProcessId, Process>,
+    pub(crate) threads: Slab<ThreadId, Thread>,
+    pub(crate) files: Slab<FileId, OpenFile>,
+    pub(crate) contexts: Slab<ContextId, Userfaultfd>,
+    next_area: usize,
+    next_ticket: u64,
+}
+
+impl State {
+    pub(crate) fn new_area(&mut self) -> AreaId {
+        self.next_area += 1;
+        AreaId(self.next_area)
+    }
+
+    pub(crate) fn new_ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    /// The address space a thread runs in.
+    pub(crate) fn space_of(&self, thread: ThreadId) -> SpaceId {
+        self.processes[self.threads[thread].process].space
+    }
+}
+
+impl Kernel {
+    /// Makes a kernel without processes.
+    #[must_use]
+    pub fn new(profile: Profile) -> Kernel {
+        let state = State {
+            machine: Machine::new(&profile),
+            profile,
+            spaces: Slab::new(),
+            roots: Slab::new(),
+            processes: Slab::new(),
+            threads: Slab::new(),
+            files: Slab::new(),
+            contexts: Slab::new(),
+            next_area: 0,
+            next_ticket: 0,
+        };
+        Kernel(Rc::new(Shared { state: RefCell::new(state), tasks: RefCell::default() }))
+    }
+
+    /// The profile it was made with.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.state().profile.clone()
+    }
+
+    pub(crate) fn state(&self) -> RefMut<'_, State> {
+        self.0.state.borrow_mut()
+    }
+
+    pub(crate) fn tasks(&self) -> RefMut<'_, Tasks> {
+        self.0.tasks.borrow_mut()
+    }
+
+    /// Lets the scheduler choose who goes on, if it wants to choose at every point.
+    pub(crate) fn pause(&self, point: Point) -> Pause<'_> {
+        Pause { kernel: self, point, stopped: false }
+    }
+
+    /// Takes a lock, waiting for it.
+    pub(crate) async fn lock(&self, lock: Lock, mode: Mode) -> Guard {
+        self.pause(Point::Take(lock)).await;
+        let by = self.tasks().current();
+        self.tasks().locks.assert_order(lock, by);
+        loop {
+            if let Some(guard) = self.try_lock(lock, mode) {
+                return guard;
+            }
+            self.wait(On::Lock(lock)).await;
+        }
+    }
+
+    /// Takes a lock if nobody stands against it.
+    pub(crate) fn try_lock(&self, lock: Lock, mode: Mode) -> Option<Guard> {
+        let mut tasks = self.tasks();
+        let by = tasks.current();
+        let taken = tasks.locks.try_take(lock, mode, by);
+        taken.then(|| Guard { kernel: self.clone(), lock, by })
+    }
+
+    /// Sleeps until somebody wakes what waits for `on`. It may have been woken for another
+    /// reason, so that callers look again.
+    pub(crate) fn wait(&self, on: On) -> Wait<'_> {
+        Wait { kernel: self, on, slept: false }
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernel").finish_non_exhaustive()
+    }
+}
+
+/// A lock that is held.
+pub(crate) struct Guard {
+    kernel: Kernel,
+    lock: Lock,
+    by: TaskId,
+}
+
+impl Guard {
+    /// Gives the lock back, and lets others run before going on.
+    pub(crate) async fn release(self) {
+        let (kernel, lock) = (self.kernel.clone(), self.lock);
+        drop(self);
+        kernel.pause(Point::Released(lock)).await;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut tasks = self.kernel.tasks();
+        tasks.locks.release(self.lock, self.by);
+        tasks.wake(On::Lock(self.lock));
+    }
+}
+
+/// Stops once where the scheduler wants to choose, else not at all.
+pub(crate) struct Pause<'k> {
+    kernel: &'k Kernel,
+    point: Point,
+    stopped: bool,
+}
+
+impl Future for Pause<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if self.stopped {
+            return Poll::Ready(());
+        }
+        let mut tasks = self.kernel.tasks();
+        if !tasks.stepping {
+            return Poll::Ready(());
+        }
+        let id = tasks.current();
+        tasks.task(id).point = self.point;
+        drop(tasks);
+        self.stopped = true;
+        Poll::Pending
+    }
+}
+
+/// Sleeps once.
+pub(crate) struct Wait<'k> {
+    kernel: &'k Kernel,
+    on: On,
+    slept: bool,
+}
+
+impl Future for Wait<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if self.slept {
+            return Poll::Ready(());
+        }
+        self.kernel.tasks().block(self.on);
+        self.slept = true;
+        Poll::Pending
+    }
+}

@@ -1,0 +1,50 @@
+//! userfaultfd and the memory manager behind it, in safe Rust, independent of Linux.
+//!
+//! A [`Kernel`] holds a machine (frames, swap, objects) and processes (areas, page tables,
+//! descriptors, threads). Its operations are what system calls and accesses do; the requests of a
+//! userfaultfd go in as bytes and come out as bytes and an error number, as on Linux.
+//!
+//! Every operation is a future that stops where the kernel would take or give back a lock. A
+//! [`Runner`] polls the operations under way and chooses who goes on: straight on, by seed, or by
+//! script. Nothing here knows threads, clocks or the system.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `kernel` | the handle, the state, locks as awaits |
+//! | `profile` | which kernel is played, and which bugs it has |
+//! | `machine` | frames, contents, swap, objects |
+//! | `process` | areas, entries, page tables, reverse map, descriptors |
+//! | `op` | what threads do to memory, an operation a file |
+//! | `userfaultfd` | contexts, queues, events, every request |
+//! | `pagemap` | what the pagemap shows |
+//! | `sched` | tasks, lock order, choosing who goes on |
+#![no_std]
+#![forbid(unsafe_code)]
+#![expect(dead_code, reason = "swap, huge pages and walks come with the operations that use them")]
+
+extern crate alloc;
+
+pub mod errno;
+mod id;
+mod kernel;
+mod machine;
+mod op;
+mod pagemap;
+mod process;
+mod profile;
+mod sched;
+mod slab;
+mod userfaultfd;
+
+pub use errno::Errno;
+pub use id::{
+    AreaId, ContextId, FileId, FrameId, ObjectId, ProcessId, RootId, SlotId, SpaceId, TaskId,
+    ThreadId,
+};
+pub use kernel::Kernel;
+pub use machine::Content;
+pub use op::{Advice, Behind, MapRequest, NewObject, RemapRequest, Stop};
+pub use process::Protection;
+pub use profile::{Bugs, Profile};
+pub use sched::{Call, Choice, Lock, Mode, On, Point, Random, Runner, Step, Trace};
+pub use userfaultfd::{Argument, OpenFlags};

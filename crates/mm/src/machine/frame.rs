@@ -1,0 +1,239 @@
+//! Frames of memory.
+//!
+//! A huge page is a block of neighbouring frames: the first, its head, carries the uses and the
+//! owner of all, each carries its own content. So a split changes no mapping of a part.
+//!
+//! # Invariants
+//! - A frame's uses are: one for every entry that maps it or a part of it, one for the page
+//!   cache, one for the swap cache, one for every pin, one for every task that holds on to it.
+//!   With the last use it is free.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::{Index, IndexMut};
+
+use crate::id::{FrameId, ObjectId, RootId, SlotId};
+use crate::machine::content::Content;
+
+/// To whom a frame belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// To nobody who could be asked: fresh, or torn from its object.
+    Nobody,
+    /// Private memory of a family of areas; `linear` is its place in their common numbering.
+    Anon { root: RootId, linear: u64 },
+    /// The page cache of an object, at this offset.
+    Cache { object: ObjectId, offset: u64 },
+}
+
+/// How a block of frames came to be one page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// A base page.
+    Base,
+    /// The head of a transparent huge page of so many frames.
+    Huge(usize),
+    /// The head of a hugetlb page of so many frames.
+    Hugetlb(usize),
+    /// A part of the page with this head.
+    Part(FrameId),
+}
+
+/// A frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) content: Content,
+    pub(crate) size: Size,
+    pub(crate) uses: u32,
+    /// Entries that map it or a part of it.
+    pub(crate) maps: u32,
+    pub(crate) pins: u32,
+    pub(crate) owner: Owner,
+    /// Its place in swap, while it is in the swap cache.
+    pub(crate) slot: Option<SlotId>,
+    /// The content is lost.
+    pub(crate) poisoned: bool,
+}
+
+const FRESH: Frame = Frame {
+    content: Content::Zero,
+    size: Size::Base,
+    uses: 0,
+    maps: 0,
+    pins: 0,
+    owner: Owner::Nobody,
+    slot: None,
+    poisoned: false,
+};
+
+/// What became of a frame that was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    Kept,
+    Freed,
+    FreedHugetlb,
+}
+
+/// Every frame.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    all: Vec<Frame>,
+    free: Vec<FrameId>,
+    free_blocks: BTreeMap<usize, Vec<FrameId>>,
+    limit: usize,
+}
+
+impl Frames {
+    pub(crate) fn new(limit: usize) -> Frames {
+        Frames { all: Vec::new(), free: Vec::new(), free_blocks: BTreeMap::new(), limit }
+    }
+
+    /// Takes a base page, used once; `None` when memory is full.
+    pub(crate) fn allocate(&mut self, content: Content) -> Option<FrameId> {
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None if self.all.len() < self.limit => {
+                self.all.push(FRESH);
+                FrameId(self.all.len() - 1)
+            }
+            None => return None,
+        };
+        self.all[id.0] = Frame { content, uses: 1, ..FRESH };
+        Some(id)
+    }
+
+    /// Takes a block of zeroed frames as one page, used once.
+    pub(crate) fn allocate_block(&mut self, count: usize, hugetlb: bool) -> Option<FrameId> {
+        let head = match self.free_blocks.get_mut(&count).and_then(Vec::pop) {
+            Some(head) => head,
+            None if self.all.len() + count <= self.limit => {
+                let head = FrameId(self.all.len());
+                self.all.resize(self.all.len() + count, FRESH);
+                head
+            }
+            None => return None,
+        };
+        for part in &mut self.all[head.0..head.0 + count] {
+            *part = Frame { size: Size::Part(head), ..FRESH };
+        }
+        let size = if hugetlb { Size::Hugetlb(count) } else { Size::Huge(count) };
+        self.all[head.0] = Frame { size, uses: 1, ..FRESH };
+        Some(head)
+    }
+
+    /// The head of the page a frame is part of.
+    pub(crate) fn head(&self, id: FrameId) -> FrameId {
+        match self.all[id.0].size {
+            Size::Part(head) => head,
+            _ => id,
+        }
+    }
+
+    /// How many frames the page with this head has.
+    pub(crate) fn count(&self, head: FrameId) -> usize {
+        match self.all[head.0].size {
+            Size::Huge(count) | Size::Hugetlb(count) => count,
+            Size::Base | Size::Part(_) => 1,
+        }
+    }
+
+    /// Adds one use to the page of a frame.
+    pub(crate) fn get(&mut self, id: FrameId) {
+        let head = self.head(id);
+        self.all[head.0].uses += 1;
+    }
+
+    /// Adds an entry that maps the page of a frame.
+    pub(crate) fn map(&mut self, id: FrameId) {
+        let head = self.head(id);
+        self.all[head.0].uses += 1;
+        self.all[head.0].maps += 1;
+    }
+
+    /// Takes an entry off the count of those that map the page; its use is still to be put.
+    pub(crate) fn unmap(&mut self, id: FrameId) {
+        let head = self.head(id);
+        self.all[head.0].maps -= 1;
+    }
+
+    /// Drops one use of the page of a frame.
+    pub(crate) fn put(&mut self, id: FrameId) -> Put {
+        let head = self.head(id);
+        let frame = &mut self.all[head.0];
+        frame.uses -= 1;
+        if frame.uses > 0 {
+            return Put::Kept;
+        }
+        debug_assert_eq!(frame.maps, 0, "a mapped frame without uses");
+        let (size, count) = (frame.size, self.count(head));
+        frame_free(&mut self.all[head.0..head.0 + count]);
+        match size {
+            Size::Base | Size::Part(_) => self.free.push(head),
+            Size::Huge(_) | Size::Hugetlb(_) => {
+                self.free_blocks.entry(count).or_default().push(head);
+            }
+        }
+        if matches!(size, Size::Hugetlb(_)) { Put::FreedHugetlb } else { Put::Freed }
+    }
+
+    /// Frames in use, parts of huge pages included.
+    pub(crate) fn in_use(&self) -> usize {
+        let heads = self.all.iter().filter(|frame| frame.uses > 0);
+        heads
+            .map(|frame| match frame.size {
+                Size::Huge(count) | Size::Hugetlb(count) => count,
+                Size::Base | Size::Part(_) => 1,
+            })
+            .sum()
+    }
+}
+
+fn frame_free(frames: &mut [Frame]) {
+    for frame in frames {
+        *frame = FRESH;
+    }
+}
+
+impl Index<FrameId> for Frames {
+    type Output = Frame;
+
+    fn index(&self, id: FrameId) -> &Frame {
+        &self.all[id.0]
+    }
+}
+
+impl IndexMut<FrameId> for Frames {
+    fn index_mut(&mut self, id: FrameId) -> &mut Frame {
+        &mut self.all[id.0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_use_frees_the_frame() {
+        let mut frames = Frames::new(1);
+        let id = frames.allocate(Content::Zero).unwrap();
+        frames.map(id);
+        assert_eq!(frames.allocate(Content::Zero), None);
+        assert_eq!(frames.put(id), Put::Kept);
+        frames.unmap(id);
+        assert_eq!(frames.put(id), Put::Freed);
+        assert!(frames.allocate(Content::Zero).is_some());
+    }
+
+    #[test]
+    fn parts_share_the_uses_of_their_head() {
+        let mut frames = Frames::new(16);
+        let head = frames.allocate_block(8, false).unwrap();
+        let part = FrameId(head.0 + 3);
+        frames.get(part);
+        assert_eq!(frames[head].uses, 2);
+        assert_eq!(frames.in_use(), 8);
+        frames.put(part);
+        assert_eq!(frames.put(head), Put::Freed);
+        assert_eq!(frames.in_use(), 0);
+    }
+}

@@ -1,0 +1,76 @@
+//! Swap: slots with content, and the swap cache, which holds the frame of a slot while both exist.
+
+use alloc::vec::Vec;
+use core::ops::{Index, IndexMut};
+
+use crate::id::{FrameId, SlotId};
+use crate::machine::content::Content;
+
+/// A slot.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slot {
+    pub(crate) content: Content,
+    /// Entries and page caches that name it.
+    pub(crate) uses: u32,
+    /// Its frame in the swap cache.
+    pub(crate) cached: Option<FrameId>,
+}
+
+/// The swap area.
+#[derive(Debug)]
+pub(crate) struct Swap {
+    slots: Vec<Slot>,
+    free: Vec<SlotId>,
+    limit: usize,
+}
+
+impl Swap {
+    pub(crate) fn new(limit: usize) -> Swap {
+        Swap { slots: Vec::new(), free: Vec::new(), limit }
+    }
+
+    /// Takes a slot, not used yet; `None` when swap is full.
+    pub(crate) fn allocate(&mut self, content: Content) -> Option<SlotId> {
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None if self.slots.len() < self.limit => {
+                self.slots.push(Slot::default());
+                SlotId(self.slots.len() - 1)
+            }
+            None => return None,
+        };
+        self.slots[id.0] = Slot { content, uses: 0, cached: None };
+        Some(id)
+    }
+
+    /// Frees a slot nobody used yet, or drops one use; returns the frame that must leave the
+    /// swap cache with the last.
+    pub(crate) fn put(&mut self, id: SlotId) -> Option<FrameId> {
+        let slot = &mut self.slots[id.0];
+        slot.uses = slot.uses.saturating_sub(1);
+        if slot.uses > 0 {
+            return None;
+        }
+        self.free.push(id);
+        core::mem::take(slot).cached
+    }
+
+    /// Slots in use.
+    pub(crate) fn in_use(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}
+
+impl Index<SlotId> for Swap {
+    type Output = Slot;
+
+    fn index(&self, id: SlotId) -> &Slot {
+        &self.slots[id.0]
+    }
+}
+
+impl IndexMut<SlotId> for Swap {
+    fn index_mut(&mut self, id: SlotId) -> &mut Slot {
+        &mut self.slots[id.0]
+    }
+}

@@ -1,0 +1,152 @@
+//! `madvise`: which advice means what, area by area.
+
+use alloc::vec::Vec;
+
+use faultless_pages::{Bytes, Va, VaRange};
+
+use crate::errno::{EFAULT, EHWPOISON, EINTR, EINVAL, ENOMEM, Errno};
+use crate::id::{SpaceId, ThreadId};
+use crate::kernel::{Kernel, State};
+use crate::op::access::{Access, From};
+use crate::op::fault::Fault;
+use crate::process::{Area, Traits};
+use crate::sched::{Lock, Mode};
+
+/// Advice on memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Drops pages.
+    DontNeed,
+    /// As [`Advice::DontNeed`], locked pages too.
+    DontNeedLocked,
+    /// Lets the kernel drop pages under pressure.
+    Free,
+    /// Drops pages of the object behind the mapping.
+    Remove,
+    /// Leaves the range out of children, or not.
+    DontFork(bool),
+    /// Lets identical pages be merged.
+    Mergeable,
+    /// Wants huge pages, or none.
+    Huge(bool),
+    /// Reclaims first: nothing that can be seen.
+    Cold,
+    /// Faults pages in.
+    Populate {
+        /// For stores.
+        write: bool,
+    },
+}
+
+impl Kernel {
+    /// `madvise(2)`.
+    ///
+    /// # Errors
+    /// EINVAL for what the memory does not take, ENOMEM where nothing is mapped (after the rest
+    /// was done), EFAULT where a page cannot be faulted in.
+    pub async fn advise(
+        &self,
+        who: ThreadId,
+        at: Va,
+        len: Bytes,
+        advice: Advice,
+    ) -> Result<(), Errno> {
+        if len.0 == 0 && at.is_aligned(self.state().profile.page_size) {
+            return Ok(());
+        }
+        let range = self.state().page_range(at, len)?;
+        let space = self.state().space_of(who);
+        match advice {
+            Advice::DontNeed | Advice::DontNeedLocked | Advice::Free | Advice::Remove => {
+                self.drop_pages(who, range, advice).await
+            }
+            Advice::Populate { write } => self.populate_range(who, range, write).await,
+            Advice::Cold => self.state().is_mapped(space, range),
+            Advice::DontFork(_) | Advice::Mergeable | Advice::Huge(_) => {
+                self.change_traits(space, range, advice).await
+            }
+        }
+    }
+
+    async fn change_traits(
+        &self,
+        space: SpaceId,
+        range: VaRange,
+        advice: Advice,
+    ) -> Result<(), Errno> {
+        let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
+        let guards = self.lock_areas(space, range).await;
+        let (pieces, gapless) = self.state().pieces(space, range);
+        for piece in pieces {
+            self.state().change_areas(space, piece.range, |area| advised(&mut area.traits, advice));
+        }
+        drop(guards);
+        map.release().await;
+        if gapless { Ok(()) } else { Err(ENOMEM) }
+    }
+
+    /// Faults every page of a range in.
+    pub(crate) async fn populate_range(
+        &self,
+        who: ThreadId,
+        range: VaRange,
+        write: bool,
+    ) -> Result<(), Errno> {
+        let (space, page) = {
+            let state = self.state();
+            (state.space_of(who), state.profile.page())
+        };
+        for piece in range.chunks(page) {
+            let at = piece.start();
+            let access = Access { thread: who, space, at, write, from: From::Pages };
+            match self.fault_in(&access).await {
+                None => {}
+                Some(Fault::Unmapped) if self.state().area(space, at).is_none() => {
+                    return Err(ENOMEM);
+                }
+                Some(Fault::Poisoned) => return Err(EHWPOISON),
+                Some(Fault::Killed) => return Err(EINTR),
+                Some(Fault::Forbidden) => return Err(EINVAL),
+                Some(_) => return Err(EFAULT),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn advised(traits: &mut Traits, advice: Advice) {
+    match advice {
+        Advice::DontFork(dont_fork) => traits.dont_fork = dont_fork,
+        Advice::Mergeable => traits.mergeable = true,
+        Advice::Huge(huge) => {
+            traits.huge = huge;
+            traits.no_huge = !huge;
+        }
+        _ => {}
+    }
+}
+
+impl State {
+    fn is_mapped(&self, space: SpaceId, range: VaRange) -> Result<(), Errno> {
+        if self.pieces(space, range).1 { Ok(()) } else { Err(ENOMEM) }
+    }
+
+    /// Says whether pages of an area may be dropped by this advice.
+    pub(crate) fn may_drop(&self, area: &Area, advice: Advice) -> Result<(), Errno> {
+        let allowed = match advice {
+            Advice::DontNeed => !area.traits.locked,
+            Advice::Free => area.is_anonymous() && !area.traits.locked,
+            Advice::Remove => {
+                area.object().is_some() && area.shared && !area.traits.locked && area.may_write
+            }
+            _ => true,
+        };
+        if allowed { Ok(()) } else { Err(EINVAL) }
+    }
+
+    /// The areas of a range from an address on, cut to it.
+    pub(crate) fn next_piece(&self, space: SpaceId, rest: VaRange) -> Option<Area> {
+        let pieces: Vec<Area> = self.pieces(space, rest).0;
+        pieces.into_iter().next()
+    }
+}

@@ -1,0 +1,52 @@
+//! Finding and locking areas and tables.
+
+use alloc::vec::Vec;
+
+use faultless_pages::{Va, VaRange};
+
+use crate::id::{AreaId, SpaceId};
+use crate::kernel::{Guard, Kernel};
+use crate::process::Area;
+use crate::sched::{Lock, Mode, Point};
+
+impl Kernel {
+    /// Finds the area of an address and locks it shared. Where somebody is changing it, the
+    /// map's lock is waited for.
+    pub(crate) async fn lock_area(&self, space: SpaceId, at: Va) -> Option<(Area, Guard)> {
+        let found = self.state().area(space, at)?;
+        self.pause(Point::Take(Lock::Area(found.id))).await;
+        if let Some(locked) = self.try_lock_area(space, at) {
+            return locked;
+        }
+        let map = self.lock(Lock::Mmap(space), Mode::Shared).await;
+        // Areas are only locked exclusively by who holds the map exclusively.
+        let locked = self.try_lock_area(space, at).flatten();
+        map.release().await;
+        locked
+    }
+
+    /// The outer `None` says that the area is being changed, the inner that there is none.
+    #[expect(clippy::option_option, reason = "two different answers")]
+    fn try_lock_area(&self, space: SpaceId, at: Va) -> Option<Option<(Area, Guard)>> {
+        let Some(area) = self.state().area(space, at) else { return Some(None) };
+        let guard = self.try_lock(Lock::Area(area.id), Mode::Shared)?;
+        Some(Some((area, guard)))
+    }
+
+    /// Locks the areas of a range exclusively; the caller holds the map exclusively.
+    pub(crate) async fn lock_areas(&self, space: SpaceId, range: VaRange) -> Vec<Guard> {
+        let ids: Vec<AreaId> =
+            self.state().spaces[space].areas.within(range).map(|area| area.id).collect();
+        let mut guards = Vec::new();
+        for id in ids {
+            guards.push(self.lock(Lock::Area(id), Mode::Exclusive).await);
+        }
+        guards
+    }
+
+    /// Locks the table that holds an address.
+    pub(crate) async fn lock_table(&self, space: SpaceId, at: Va) -> Guard {
+        let span = self.state().spaces[space].table.span();
+        self.lock(Lock::Table(space, at.align_down(span)), Mode::Exclusive).await
+    }
+}

@@ -1,0 +1,132 @@
+//! Dropping pages by advice: DONTNEED, FREE, REMOVE.
+//!
+//! REMOVE the event is told before pages go, with nothing locked; what is mapped there afterwards
+//! is looked up anew.
+
+use faultless_pages::VaRange;
+
+use crate::errno::{EINVAL, ENOMEM, Errno};
+use crate::id::{SpaceId, ThreadId};
+use crate::kernel::{Guard, Kernel, State};
+use crate::op::advise::Advice;
+use crate::process::{Area, Entry, Marker};
+use crate::sched::{Lock, Mode};
+
+impl Kernel {
+    pub(crate) async fn drop_pages(
+        &self,
+        who: ThreadId,
+        range: VaRange,
+        advice: Advice,
+    ) -> Result<(), Errno> {
+        let space = self.state().space_of(who);
+        let mut map = self.lock(Lock::Mmap(space), Mode::Shared).await;
+        let mut next = range.start();
+        let mut holes = false;
+        while next < range.end() {
+            let rest = VaRange::new(next, range.end());
+            let Some(piece) = self.state().next_piece(space, rest) else { break };
+            holes |= piece.range.start() != next;
+            next = piece.range.end();
+            self.state().may_drop(&piece, advice)?;
+            let dropped = self.drop_piece(who, space, piece, advice, map).await;
+            map = dropped?;
+        }
+        map.release().await;
+        if holes || next < range.end() { Err(ENOMEM) } else { Ok(()) }
+    }
+
+    /// Drops the pages of one area, or of a part of one; gives the map's lock back while the event
+    /// is told, and returns it taken again.
+    async fn drop_piece(
+        &self,
+        who: ThreadId,
+        space: SpaceId,
+        mut piece: Area,
+        advice: Advice,
+        mut map: Guard,
+    ) -> Result<Guard, Errno> {
+        if let Some(raised) = self.raise_remove(&piece, piece.range).await {
+            map.release().await;
+            self.announce(who, raised).await;
+            map = self.lock(Lock::Mmap(space), Mode::Shared).await;
+            piece = self.state().next_piece(space, piece.range).ok_or(ENOMEM)?;
+            self.state().may_drop(&piece, advice)?;
+        }
+        if advice == Advice::Remove {
+            let object = piece.object().ok_or(EINVAL)?;
+            let start = piece.linear_of(piece.range.start());
+            map.release().await;
+            self.punch_object(object, start, piece.range.len().0).await;
+            return Ok(self.lock(Lock::Mmap(space), Mode::Shared).await);
+        }
+        let span = self.state().spaces[space].table.span();
+        for part in piece.range.widen(span).chunks(span.bytes()) {
+            let Some(part) = part.intersect(piece.range) else { continue };
+            if self.state().spaces[space].table.is_empty_in(part) {
+                continue;
+            }
+            let table = self.lock_table(space, part.start()).await;
+            self.state().drop_entries(space, &piece, part, true);
+            table.release().await;
+        }
+        Ok(map)
+    }
+}
+
+impl State {
+    /// Drops what a range of an area maps. What stays: guards; in memory with an object behind
+    /// it, markers of write-protection, and a marker where a protected page was; with `copies`
+    /// off, private copies.
+    pub(crate) fn drop_entries(
+        &mut self,
+        space: SpaceId,
+        area: &Area,
+        range: VaRange,
+        copies: bool,
+    ) {
+        self.split_huge_at(space, range.start());
+        self.split_huge_at(space, range.end());
+        let marks = area.object().is_some() && area.reports_wp();
+        for (at, entry) in self.spaces[space].table.list(range) {
+            let own = self.is_private_copy(entry);
+            if stays(area, entry) || (own && !copies) {
+                continue;
+            }
+            self.zap(space, at);
+            if marks && entry.uffd_wp() && entry.frame().is_some() {
+                self.set(space, at, Entry::Marker(Marker::WriteProtected));
+            }
+        }
+        let huge: alloc::vec::Vec<_> = self.spaces[space].table.huge_in(range).collect();
+        for (at, entry) in huge {
+            if stays(area, entry) {
+                continue;
+            }
+            let marker = (marks && entry.uffd_wp() && entry.frame().is_some())
+                .then_some(Entry::Marker(Marker::WriteProtected));
+            self.spaces[space].table.set_huge(at, marker);
+            self.machine.put_entry(entry);
+        }
+    }
+
+    /// Says whether an entry maps a page that belongs to no object.
+    fn is_private_copy(&self, entry: Entry) -> bool {
+        match entry {
+            Entry::Present(mapped) | Entry::Migrating(mapped) => {
+                let head = self.machine.frames.head(mapped.frame);
+                matches!(self.machine.frames[head].owner, crate::machine::Owner::Anon { .. })
+            }
+            Entry::Swapped { .. } => true,
+            Entry::Zero { .. } | Entry::Marker(_) => false,
+        }
+    }
+}
+
+fn stays(area: &Area, entry: Entry) -> bool {
+    match entry {
+        Entry::Marker(Marker::Guard) => true,
+        Entry::Marker(Marker::WriteProtected) => area.object().is_some(),
+        _ => false,
+    }
+}

@@ -1,0 +1,80 @@
+//! The end of a process, and of an address space.
+//!
+//! Memory goes first, descriptors after it. A call of another process that is at the memory keeps
+//! it until it is done.
+
+use alloc::vec::Vec;
+
+use faultless_pages::{Va, VaRange};
+
+use crate::id::{FileId, ProcessId, SpaceId, ThreadId};
+use crate::kernel::{Kernel, State};
+use crate::process::TASK_END;
+use crate::sched::{Lock, Mode};
+
+impl Kernel {
+    /// Tells every thread of a process to die; what waits and can be given up is. They are gone
+    /// once their operations have ended; then [`Kernel::exit`] is to be called.
+    pub fn kill(&self, process: ProcessId) {
+        let threads: Vec<ThreadId> = {
+            let mut state = self.state();
+            let threads = state.processes[process].threads.clone();
+            for thread in &threads {
+                state.threads[*thread].dying = true;
+            }
+            threads
+        };
+        for thread in threads {
+            self.tasks().interrupt(thread, true);
+        }
+    }
+
+    /// Ends a process none of whose threads is in an operation.
+    pub async fn exit(&self, process: ProcessId) {
+        let (space, files) = self.state().end_process(process);
+        self.put_space(space).await;
+        for file in files {
+            self.put_file(file).await;
+        }
+    }
+
+    /// Drops one use of an address space; the last one tears it down.
+    pub(crate) async fn put_space(&self, space: SpaceId) {
+        let last = {
+            let mut state = self.state();
+            state.spaces[space].users -= 1;
+            state.spaces[space].is_dead()
+        };
+        if !last {
+            return;
+        }
+        let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
+        let whole = VaRange::new(Va(0), TASK_END);
+        let guards = self.lock_areas(space, whole).await;
+        {
+            let mut state = self.state();
+            state.take_areas(space, whole);
+            state.zap_range(space, whole, |_| true);
+            state.leave_families(space);
+        }
+        drop(guards);
+        map.release().await;
+    }
+}
+
+impl State {
+    fn end_process(&mut self, id: ProcessId) -> (SpaceId, Vec<FileId>) {
+        let process = &mut self.processes[id];
+        process.dead = true;
+        let map = core::mem::take(&mut process.descriptors.map);
+        (process.space, map.values().map(|descriptor| descriptor.file).collect())
+    }
+
+    /// No family has members in a space that is gone.
+    fn leave_families(&mut self, space: SpaceId) {
+        let roots: Vec<_> = self.roots.iter().map(|(id, _)| id).collect();
+        for root in roots {
+            self.roots[root].spaces.remove(&space);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `fork`.
+
+use alloc::vec::Vec;
+
+use faultless_pages::VaRange;
+
+use crate::errno::Errno;
+use crate::id::{SpaceId, ThreadId};
+use crate::kernel::{Kernel, State};
+use crate::process::{Area, Entry, Mapped, Marker, Registration, Space, TASK_END};
+use crate::sched::{Lock, Mode};
+use crate::userfaultfd::Announcement;
+
+impl Kernel {
+    /// `fork(2)`. Returns the first thread of the child.
+    ///
+    /// # Errors
+    /// None that the model knows.
+    pub async fn fork(&self, who: ThreadId) -> Result<ThreadId, Errno> {
+        let parent = self.state().space_of(who);
+        let map = self.lock(Lock::Mmap(parent), Mode::Exclusive).await;
+        let whole = VaRange::new(faultless_pages::Va(0), TASK_END);
+        let guards = self.lock_areas(parent, whole).await;
+        let child = {
+            let mut state = self.state();
+            let space = Space::new(state.profile.page_size);
+            state.spaces.insert_fresh(space)
+        };
+        let raised = self.copy_areas(parent, child).await;
+        drop(guards);
+        map.release().await;
+        let thread = self.state().fork_process(who, child);
+        self.announce_all(who, raised).await;
+        Ok(thread)
+    }
+
+    /// Copies the areas of a space and their pages; returns the events to be told.
+    async fn copy_areas(&self, parent: SpaceId, child: SpaceId) -> Vec<Announcement> {
+        let areas: Vec<Area> = self.state().spaces[parent].areas.all().copied().collect();
+        let mut raised: Vec<Announcement> = Vec::new();
+        for area in areas {
+            if area.traits.dont_fork {
+                continue;
+            }
+            let owner = area.registration.map(|registration| registration.context);
+            let known = raised.iter().find(|known| Some(known.context) == owner);
+            let heir = match known {
+                Some(known) => known.child,
+                None => {
+                    let announcement = self.raise_fork(&area, child).await;
+                    raised.extend(announcement);
+                    announcement.and_then(|announcement| announcement.child)
+                }
+            };
+            let registration = area
+                .registration
+                .and_then(|registration| Some(Registration { context: heir?, ..registration }));
+            self.copy_area(parent, child, &area, registration).await;
+        }
+        raised
+    }
+
+    async fn copy_area(
+        &self,
+        parent: SpaceId,
+        child: SpaceId,
+        area: &Area,
+        registration: Option<Registration>,
+    ) {
+        let copy = self.state().inherit(child, area, registration);
+        let span = self.state().spaces[parent].table.span();
+        let mut tables: Vec<_> = {
+            let state = self.state();
+            let table = &state.spaces[parent].table;
+            let small = table.small_in(area.range).map(|(at, _)| at.align_down(span));
+            small.chain(table.huge_in(area.range).map(|(at, _)| at)).collect()
+        };
+        tables.sort_unstable();
+        tables.dedup();
+        for table in tables {
+            let range = VaRange::of(table, span.bytes()).intersect(area.range);
+            let guard = self.lock_table(parent, table).await;
+            if let Some(range) = range {
+                self.state().copy_entries(parent, child, &copy, range);
+            }
+            guard.release().await;
+        }
+    }
+}
+
+impl State {
+    /// Adds the child's process, with the parent's descriptors.
+    fn fork_process(&mut self, who: ThreadId, space: SpaceId) -> ThreadId {
+        let process = self.threads[who].process;
+        let descriptors = self.processes[process].descriptors.clone();
+        for descriptor in descriptors.map.values() {
+            self.files[descriptor.file].uses += 1;
+        }
+        let privileged = self.threads[who].privileged;
+        self.add_process(space, descriptors, privileged)
+    }
+
+    /// Adds a child's copy of an area; memory locked is not inherited.
+    fn inherit(&mut self, child: SpaceId, area: &Area, registration: Option<Registration>) -> Area {
+        let mut copy = Area { id: self.new_area(), registration, ..*area };
+        copy.traits.locked = false;
+        if let Some(root) = copy.root {
+            self.roots[root].spaces.insert(child);
+        }
+        if let Some(object) = copy.object() {
+            self.machine.objects[object].uses += 1;
+        }
+        self.spaces[child].areas.insert(copy);
+        copy
+    }
+
+    fn copy_entries(&mut self, parent: SpaceId, child: SpaceId, area: &Area, range: VaRange) {
+        if !area.reports_wp() && area.root.is_none() && area.shared {
+            // Shared pages are found again in the object.
+            return;
+        }
+        for (at, entry) in self.spaces[parent].table.list(range) {
+            let (kept, given) = self.share_entry(area, entry);
+            self.set(parent, at, kept);
+            if let Some(given) = given {
+                self.set(child, at, given);
+                self.own_pinned_copy(child, at, entry, given);
+            }
+        }
+        let huge: Vec<_> = self.spaces[parent].table.huge_in(range).collect();
+        for (at, entry) in huge {
+            let (kept, given) = self.share_entry(area, entry);
+            self.spaces[parent].table.set_huge(at, Some(kept));
+            self.spaces[child].table.set_huge(at, given);
+        }
+    }
+
+    /// What the parent keeps of an entry and what the child gets, counted.
+    fn share_entry(&mut self, area: &Area, entry: Entry) -> (Entry, Option<Entry>) {
+        let protects = area.reports_wp();
+        match entry {
+            Entry::Marker(Marker::WriteProtected) => (entry, protects.then_some(entry)),
+            Entry::Marker(_) | Entry::Zero { .. } => {
+                (entry, Some(entry.with_uffd_wp(entry.uffd_wp() && protects)))
+            }
+            Entry::Swapped { slot, uffd_wp, .. } => {
+                self.machine.swap[slot].uses += 1;
+                let kept = Entry::Swapped { slot, exclusive: false, uffd_wp };
+                (kept, Some(kept.with_uffd_wp(uffd_wp && protects)))
+            }
+            Entry::Present(mapped) | Entry::Migrating(mapped) => {
+                let (kept, given) = self.share_page(area, mapped);
+                let given = given.with_uffd_wp(mapped.uffd_wp && protects);
+                (Entry::Present(kept), Some(given))
+            }
+        }
+    }
+
+    /// A private page is shared until one side writes; a pinned one stays the parent's own, and
+    /// the child gets a copy.
+    fn share_page(&mut self, area: &Area, mapped: Mapped) -> (Mapped, Entry) {
+        let head = self.machine.frames.head(mapped.frame);
+        if mapped.exclusive && self.machine.frames[head].pins > 0 {
+            let content = self.machine.frames[mapped.frame].content.clone();
+            if let Some(copy) = self.machine.frames.allocate(content) {
+                self.machine.frames[copy].maps += 1;
+                return (mapped, Entry::Present(Mapped { frame: copy, ..mapped }));
+            }
+        }
+        self.machine.frames.map(mapped.frame);
+        let writable = mapped.writable && area.shared;
+        let kept = Mapped { writable, exclusive: false, ..mapped };
+        (kept, Entry::Present(kept))
+    }
+
+    /// Gives the copy that a child got of a pinned page to the child's family.
+    fn own_pinned_copy(
+        &mut self,
+        child: SpaceId,
+        at: faultless_pages::Va,
+        before: Entry,
+        given: Entry,
+    ) {
+        if let (Some(old), Some(new)) = (before.frame(), given.frame())
+            && old != new
+        {
+            self.adopt(child, at, new);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What threads do to memory, an operation a file.
+//!
+//! An operation is an `async` method of [`Kernel`](crate::Kernel) in a file of its own; what it
+//! does to the state between two awaits is a method of `State` beside it. It awaits where the
+//! kernel takes a lock ([`Kernel::lock`](crate::Kernel)), gives one back (`Guard::release`) or
+//! sleeps, and borrows the state only between such points.
+//!
+//! | file | is |
+//! |---|---|
+//! | `access` | loads and stores of threads, of system calls, of other processes |
+//! | `fault`, `fault_anonymous`, `fault_object`, `fault_write` | an access that finds no way |
+//! | `map`, `unmap`, `remap`, `protect`, `advise`, `drop_pages`, `pin_down` | changes of the map |
+//! | `object` | making, resizing, punching, reading, writing objects |
+//! | `cache` | the page cache of objects |
+//! | `fork`, `exec`, `exit` | processes |
+//! | `area_lock` | finding and locking areas and tables |
+//! | `split` | huge entries to base entries |
+
+mod access;
+mod advise;
+mod area_lock;
+mod cache;
+mod drop_pages;
+mod exec;
+mod exit;
+mod fault;
+mod fault_anonymous;
+mod fault_object;
+mod fault_write;
+mod fork;
+mod map;
+mod object;
+mod pin_down;
+mod protect;
+mod remap;
+mod split;
+mod unmap;
+
+pub use access::Stop;
+pub(crate) use access::{Access, From};
+pub use advise::Advice;
+pub(crate) use fault::Fault;
+pub use map::{Behind, MapRequest};
+pub use object::NewObject;
+pub use remap::RemapRequest;

@@ -1,0 +1,256 @@
+//! `mremap`: growing, shrinking, moving, and moving away from a place that stays mapped.
+
+use alloc::vec::Vec;
+
+use faultless_pages::{Bytes, Va, VaRange};
+use faultless_uapi::RemapArg;
+
+use crate::errno::{EFAULT, EINVAL, ENOMEM, Errno};
+use crate::id::{SpaceId, ThreadId};
+use crate::kernel::{Kernel, State};
+use crate::process::{Area, TASK_END};
+use crate::sched::{Lock, Mode, Point};
+use crate::userfaultfd::Announcement;
+
+/// What to move, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct RemapRequest {
+    /// The old address.
+    pub from: Va,
+    /// The old length.
+    pub len: Bytes,
+    /// The new length.
+    pub new_len: Bytes,
+    /// It may go elsewhere.
+    pub may_move: bool,
+    /// It goes exactly here, over what is there.
+    pub to: Option<Va>,
+    /// The old place stays mapped, empty.
+    pub dont_unmap: bool,
+}
+
+impl Kernel {
+    /// `mremap(2)`. Returns the new address.
+    ///
+    /// # Errors
+    /// EINVAL, EFAULT where nothing is mapped or an area ends early, ENOMEM where there is no room.
+    pub async fn remap(&self, who: ThreadId, request: RemapRequest) -> Result<Va, Errno> {
+        let request = self.state().check_remap(request)?;
+        let space = self.state().space_of(who);
+        let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
+        let old = VaRange::of(request.from, request.len);
+        let mut told = Vec::new();
+        let result = if request.to.is_some() || request.dont_unmap {
+            self.move_area(space, &request, &mut told).await
+        } else if request.new_len <= request.len {
+            self.shrink(space, old, request.new_len, &mut told).await
+        } else {
+            match self.grow_in_place(space, old, request.new_len).await {
+                Some(grown) => grown,
+                None if request.may_move => self.move_area(space, &request, &mut told).await,
+                None => Err(ENOMEM),
+            }
+        };
+        map.release().await;
+        self.announce_all(who, told).await;
+        result
+    }
+
+    async fn shrink(
+        &self,
+        space: SpaceId,
+        old: VaRange,
+        new_len: Bytes,
+        told: &mut Vec<Announcement>,
+    ) -> Result<Va, Errno> {
+        if self.state().area(space, old.start()).is_none() {
+            return Err(EFAULT);
+        }
+        if new_len < old.len() {
+            let tail = VaRange::new(old.start().add(new_len), old.end());
+            told.extend(self.remove_range(space, tail).await);
+        }
+        Ok(old.start())
+    }
+
+    /// Grows an area into free room behind it; `None` where there is not enough.
+    async fn grow_in_place(
+        &self,
+        space: SpaceId,
+        old: VaRange,
+        new_len: Bytes,
+    ) -> Option<Result<Va, Errno>> {
+        let area = match self.state().movable(space, old) {
+            Ok(area) => area,
+            Err(errno) => return Some(Err(errno)),
+        };
+        let tail = VaRange::new(old.end(), old.start().add(new_len));
+        let free = self.state().spaces[space].areas.within(tail).next().is_none();
+        if area.range.end() != old.end() || !free || tail.end() > TASK_END {
+            return None;
+        }
+        let guard = self.lock(Lock::Area(area.id), Mode::Exclusive).await;
+        let mut state = self.state();
+        let grown = Area {
+            id: state.new_area(),
+            range: tail,
+            linear: area.linear_of(old.start()) + old.len().0,
+            ..area
+        };
+        state.add_area(space, grown);
+        drop(state);
+        drop(guard);
+        Some(Ok(old.start()))
+    }
+
+    /// Moves an area, its pages with it. REMAP is told first, UNMAP of what was there before and
+    /// of the old place after it.
+    async fn move_area(
+        &self,
+        space: SpaceId,
+        request: &RemapRequest,
+        told: &mut Vec<Announcement>,
+    ) -> Result<Va, Errno> {
+        let old = VaRange::of(request.from, request.len);
+        let mut unmapped = Vec::new();
+        if let Some(to) = request.to {
+            self.state().movable(space, VaRange::of(old.start(), Bytes(1)))?;
+            let target = VaRange::of(to, request.new_len);
+            unmapped.extend(self.remove_range(space, target).await);
+            if request.new_len < request.len {
+                let tail = VaRange::new(old.start().add(request.new_len), old.end());
+                unmapped.extend(self.remove_range(space, tail).await);
+            }
+        }
+        let kept = Bytes(request.len.0.min(request.new_len.0));
+        let old_kept = VaRange::of(old.start(), kept);
+        let area = self.state().movable(space, old_kept)?;
+        let guards = self.lock_areas(space, old_kept).await;
+        let new = self.state().place(space, request)?;
+        let message = RemapArg { from: old.start().0, to: new.start().0, len: request.len.0 };
+        let raised = self.raise_remap(&area, message).await;
+        self.pause(Point::Access).await;
+        self.state().transfer_area(space, &area, old_kept, new, raised.is_some());
+        drop(guards);
+        told.extend(raised);
+        told.extend(unmapped);
+        if request.dont_unmap {
+            self.state().forget_family(space, old_kept);
+        } else {
+            told.extend(self.remove_range(space, old_kept).await);
+        }
+        Ok(new.start())
+    }
+}
+
+impl State {
+    fn check_remap(&self, request: RemapRequest) -> Result<RemapRequest, Errno> {
+        let page = self.profile.page_size;
+        let aligned = |at: Va| at.is_aligned(page);
+        let round = |len: Bytes| len.0.checked_next_multiple_of(page.bytes().0).map(Bytes);
+        let (len, new_len) = (round(request.len), round(request.new_len));
+        let (Some(len), Some(new_len)) = (len, new_len) else { return Err(EINVAL) };
+        let fits = |at: Va, len: Bytes| at.0.checked_add(len.0).is_some_and(|e| e <= TASK_END.0);
+        if !aligned(request.from)
+            || new_len.0 == 0
+            || len.0 == 0
+            || !fits(request.from, len)
+            || ((request.to.is_some() || request.dont_unmap) && !request.may_move)
+            || (request.dont_unmap && len != new_len)
+        {
+            return Err(EINVAL);
+        }
+        if let Some(to) = request.to {
+            let old = VaRange::of(request.from, len);
+            if !aligned(to)
+                || !fits(to, new_len)
+                || old.intersect(VaRange::of(to, new_len)).is_some()
+            {
+                return Err(EINVAL);
+            }
+        }
+        Ok(RemapRequest { len, new_len, ..request })
+    }
+
+    /// The area that holds a range, which must not leave it.
+    fn movable(&self, space: SpaceId, range: VaRange) -> Result<Area, Errno> {
+        let area = self.area(space, range.start()).ok_or(EFAULT)?;
+        if area.range.covers(range) { Ok(area) } else { Err(EFAULT) }
+    }
+
+    fn place(&self, space: SpaceId, request: &RemapRequest) -> Result<VaRange, Errno> {
+        if let Some(to) = request.to {
+            return Ok(VaRange::of(to, request.new_len));
+        }
+        let page = self.profile.page_size;
+        let start = self.spaces[space].areas.gap(request.new_len, page).ok_or(ENOMEM)?;
+        Ok(VaRange::of(start, request.new_len))
+    }
+
+    /// Adds an area with what it counts for, and merges it with its neighbours.
+    pub(crate) fn add_area(&mut self, space: SpaceId, area: Area) {
+        if let Some(object) = area.object() {
+            self.machine.objects[object].uses += 1;
+        }
+        self.spaces[space].areas.insert(area);
+        self.merge_areas(space, area.range);
+    }
+
+    /// Makes the new area and moves every entry of the old range to it. An area whose move is not
+    /// told is no longer registered, and its pages lose what depends on it.
+    fn transfer_area(
+        &mut self,
+        space: SpaceId,
+        area: &Area,
+        old: VaRange,
+        new: VaRange,
+        told: bool,
+    ) {
+        self.split_huge_at(space, old.start());
+        self.split_huge_at(space, old.end());
+        let moved = Area {
+            id: self.new_area(),
+            range: new,
+            linear: area.linear_of(old.start()),
+            registration: area.registration.filter(|_| told),
+            ..*area
+        };
+        let distance = |at: Va| new.start().add(at.since(old.start()));
+        self.move_huge_entries(space, old, &distance);
+        for (at, entry) in self.spaces[space].table.list(old) {
+            let table = &mut self.spaces[space].table;
+            table.set(at, None);
+            table.set(distance(at), Some(entry));
+        }
+        self.add_area(space, moved);
+        if area.registration.is_some() && !told {
+            let before = Area { range: new, ..*area };
+            self.clear_protection(space, &before);
+        }
+    }
+
+    /// Moves huge entries whole where the new place allows it, and splits the others.
+    fn move_huge_entries(&mut self, space: SpaceId, old: VaRange, to: &dyn Fn(Va) -> Va) {
+        let span = self.spaces[space].table.span();
+        let huge: Vec<_> = self.spaces[space].table.huge_in(old).collect();
+        for (at, entry) in huge {
+            if to(at).is_aligned(span) {
+                let table = &mut self.spaces[space].table;
+                table.set_huge(at, None);
+                table.set_huge(to(at), Some(entry));
+            } else {
+                self.split_huge(space, at);
+            }
+        }
+    }
+
+    /// An area that was emptied by a move has no pages, so it begins a family of its own.
+    fn forget_family(&mut self, space: SpaceId, range: VaRange) {
+        self.change_areas(space, range, |area| {
+            if area.is_anonymous() {
+                area.root = None;
+                area.linear = area.range.start().0;
+            }
+        });
+    }
+}

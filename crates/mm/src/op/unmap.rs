@@ -1,0 +1,71 @@
+//! `munmap`, and what every unmapping has in common.
+
+use alloc::vec::Vec;
+
+use faultless_pages::{Bytes, Va, VaRange};
+
+use crate::errno::{EINVAL, Errno};
+use crate::id::{SpaceId, ThreadId};
+use crate::kernel::{Kernel, State};
+use crate::process::TASK_END;
+use crate::sched::{Lock, Mode, Point};
+use crate::userfaultfd::Announcement;
+
+impl Kernel {
+    /// `munmap(2)`.
+    ///
+    /// # Errors
+    /// EINVAL for an impossible range.
+    pub async fn unmap(&self, who: ThreadId, at: Va, len: Bytes) -> Result<(), Errno> {
+        let range = self.state().page_range(at, len)?;
+        let space = self.state().space_of(who);
+        let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
+        let raised = self.remove_range(space, range).await;
+        map.release().await;
+        self.announce_all(who, raised).await;
+        Ok(())
+    }
+
+    /// Takes areas and pages of a range away, under the map's lock; returns the events that are
+    /// to be told once it is given back.
+    pub(crate) async fn remove_range(&self, space: SpaceId, range: VaRange) -> Vec<Announcement> {
+        let guards = self.lock_areas(space, range).await;
+        let raised = self.raise_unmap(space, range).await;
+        self.state().take_areas(space, range);
+        // Areas go first, pages after: a fault finds no area, an access may still find a page.
+        self.pause(Point::Access).await;
+        self.state().zap_range(space, range, |_| true);
+        drop(guards);
+        raised
+    }
+
+    /// Tells events one after the other, each waited for.
+    pub(crate) async fn announce_all(&self, who: ThreadId, raised: Vec<Announcement>) {
+        for announcement in raised {
+            self.announce(who, announcement).await;
+        }
+    }
+}
+
+impl State {
+    /// The pages of a range, checked as `munmap` does: aligned start, nothing beyond the end.
+    pub(crate) fn page_range(&self, at: Va, len: Bytes) -> Result<VaRange, Errno> {
+        let page = self.profile.page_size;
+        let end = at.0.checked_add(len.0).ok_or(EINVAL)?;
+        if !at.is_aligned(page) || len.0 == 0 || end > TASK_END.0 {
+            return Err(EINVAL);
+        }
+        Ok(VaRange::new(at, Va(end).align_up(page)))
+    }
+
+    /// Takes the areas of a range out, cutting those that reach beyond it.
+    pub(crate) fn take_areas(&mut self, space: SpaceId, range: VaRange) {
+        self.split_area(space, range.start());
+        self.split_area(space, range.end());
+        for area in self.spaces[space].areas.take(range) {
+            if let Some(object) = area.object() {
+                self.machine.put_object(object);
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The pagemap word of a page.
+
+use alloc::vec::Vec;
+
+use faultless_pages::{Bytes, Va};
+use faultless_uapi::scan::pagemap;
+
+use crate::id::{SpaceId, ThreadId};
+use crate::kernel::{Kernel, State};
+use crate::machine::Owner;
+use crate::process::{Entry, Mapped, Marker};
+
+impl Kernel {
+    /// Reads entries of the pagemap of a thread's process, a word a page.
+    #[must_use]
+    pub fn pagemap(&self, who: ThreadId, at: Va, pages: u64) -> Vec<u64> {
+        let state = self.state();
+        let space = state.space_of(who);
+        let page = state.profile.page();
+        (0..pages).map(|index| state.pagemap_word(space, at.add(Bytes(index * page.0)))).collect()
+    }
+
+    /// Bytes of the area at an address that transparent huge pages map.
+    #[must_use]
+    pub fn huge_bytes(&self, who: ThreadId, at: Va) -> u64 {
+        let state = self.state();
+        let space = state.space_of(who);
+        let Some(area) = state.area(space, at) else { return 0 };
+        if area.is_hugetlb() {
+            return 0;
+        }
+        let table = &state.spaces[space].table;
+        let present = |entry: &Entry| matches!(entry, Entry::Present(_));
+        let count = table.huge_in(area.range).filter(|(_, entry)| present(entry)).count();
+        count as u64 * table.span().bytes().0
+    }
+}
+
+impl State {
+    fn pagemap_word(&self, space: SpaceId, at: Va) -> u64 {
+        let Some(entry) = self.entry(space, at) else { return 0 };
+        let wp = if entry.uffd_wp() { pagemap::UFFD_WP } else { 0 };
+        wp | match entry {
+            Entry::Present(mapped) => pagemap::PRESENT | self.kind_bits(&mapped),
+            Entry::Zero { .. } => pagemap::PRESENT,
+            Entry::Swapped { .. } | Entry::Migrating(_) => pagemap::SWAPPED,
+            Entry::Marker(Marker::Guard) if self.profile.shows_guards => {
+                pagemap::SWAPPED | pagemap::GUARD
+            }
+            Entry::Marker(_) => pagemap::SWAPPED,
+        }
+    }
+
+    /// Whose the page is, and whether it is mapped once.
+    fn kind_bits(&self, mapped: &Mapped) -> u64 {
+        let head = self.machine.frames.head(mapped.frame);
+        let frame = &self.machine.frames[head];
+        let file =
+            if matches!(frame.owner, Owner::Anon { .. }) { 0 } else { pagemap::FILE_OR_SHARED };
+        let exclusive = if frame.maps == 1 { pagemap::EXCLUSIVE } else { 0 };
+        file | exclusive
+    }
+}

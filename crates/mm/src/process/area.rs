@@ -1,0 +1,145 @@
+//! An area: a range of an address space whose pages are treated alike.
+
+use faultless_pages::{Bytes, Va, VaRange};
+use faultless_uapi::mode::register;
+
+use crate::id::{AreaId, ContextId, ObjectId, RootId};
+use crate::machine::Kind;
+
+/// What accesses an area allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Protection {
+    /// Loads.
+    pub read: bool,
+    /// Stores.
+    pub write: bool,
+    /// Execution.
+    pub execute: bool,
+}
+
+impl Protection {
+    /// No access.
+    pub const NONE: Protection = Protection { read: false, write: false, execute: false };
+    /// Loads.
+    pub const READ: Protection = Protection { read: true, write: false, execute: false };
+    /// Loads and stores.
+    pub const READ_WRITE: Protection = Protection { read: true, write: true, execute: false };
+    /// Everything.
+    pub const ALL: Protection = Protection { read: true, write: true, execute: true };
+}
+
+/// What lies behind an area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backing {
+    /// Nothing: pages of zeros on demand.
+    Anonymous,
+    /// An object.
+    Object { object: ObjectId, kind: Kind },
+}
+
+/// A userfaultfd's hold on an area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Registration {
+    pub(crate) context: ContextId,
+    /// [`register`] bits.
+    pub(crate) modes: u64,
+}
+
+/// Properties of an area that advice and flags set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent properties")]
+pub(crate) struct Traits {
+    pub(crate) locked: bool,
+    pub(crate) dont_fork: bool,
+    pub(crate) mergeable: bool,
+    pub(crate) droppable: bool,
+    pub(crate) grows_down: bool,
+    /// Wants transparent huge pages.
+    pub(crate) huge: bool,
+    /// Wants none.
+    pub(crate) no_huge: bool,
+}
+
+/// An area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Area {
+    pub(crate) id: AreaId,
+    pub(crate) range: VaRange,
+    pub(crate) protection: Protection,
+    /// Stores may be allowed: not so for a shared mapping of what is open only for reading.
+    pub(crate) may_write: bool,
+    pub(crate) shared: bool,
+    pub(crate) backing: Backing,
+    /// The place of its first page: in the object, or in the numbering of its family, where it
+    /// stays when the area moves.
+    pub(crate) linear: u64,
+    /// The family of its anonymous pages, once it has any.
+    pub(crate) root: Option<RootId>,
+    pub(crate) traits: Traits,
+    pub(crate) registration: Option<Registration>,
+}
+
+impl Area {
+    /// The place of an address: in the object, or in the numbering of the family.
+    pub(crate) fn linear_of(&self, at: Va) -> u64 {
+        self.linear + at.since(self.range.start()).0
+    }
+
+    /// The address that has this place, if it lies in the area.
+    pub(crate) fn address_of(&self, linear: u64) -> Option<Va> {
+        let distance = linear.checked_sub(self.linear)?;
+        (distance < self.range.len().0).then(|| self.range.start().add(Bytes(distance)))
+    }
+
+    /// The part of the area in a range, as an area of its own.
+    pub(crate) fn part(&self, range: VaRange) -> Area {
+        Area { range, linear: self.linear_of(range.start()), ..*self }
+    }
+
+    /// Private memory with nothing behind it.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.backing == Backing::Anonymous
+    }
+
+    /// Its object.
+    pub(crate) fn object(&self) -> Option<ObjectId> {
+        match self.backing {
+            Backing::Object { object, .. } => Some(object),
+            Backing::Anonymous => None,
+        }
+    }
+
+    /// The kind of its object.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        match self.backing {
+            Backing::Object { kind, .. } => Some(kind),
+            Backing::Anonymous => None,
+        }
+    }
+
+    /// Memory of the hugetlb pool.
+    pub(crate) fn is_hugetlb(&self) -> bool {
+        matches!(self.kind(), Some(Kind::Hugetlb(_)))
+    }
+
+    /// Says whether it is registered for any of these modes.
+    pub(crate) fn reports(&self, modes: u64) -> bool {
+        self.registration.is_some_and(|registration| registration.modes & modes != 0)
+    }
+
+    /// Says whether writes to protected pages are reported.
+    pub(crate) fn reports_wp(&self) -> bool {
+        self.reports(register::WP)
+    }
+
+    /// Says whether `next`, which begins where this area ends, can be one with it.
+    pub(crate) fn continues_in(&self, next: &Area) -> bool {
+        let roots = self.root == next.root || self.root.is_none() || next.root.is_none();
+        let as_next =
+            Area { id: next.id, range: next.range, root: next.root, linear: next.linear, ..*self };
+        roots
+            && self.range.end() == next.range.start()
+            && self.linear + self.range.len().0 == next.linear
+            && as_next == *next
+    }
+}

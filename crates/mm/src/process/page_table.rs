@@ -1,0 +1,124 @@
+//! The page table of an address space.
+//!
+//! Entries are kept by address in ordered maps, base pages and huge pages apart, so that cost
+//! follows the number of entries and never the size of the address space. A huge page, be it
+//! transparent or hugetlb, is one entry at its first address.
+//!
+//! # Invariants
+//! - No base entry lies in a range that a huge entry covers.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use faultless_pages::{PageSize, Va, VaRange};
+
+use crate::process::entry::Entry;
+
+/// How many base pages a huge entry covers.
+const PER_TABLE: u64 = 512;
+
+/// The entries of an address space.
+#[derive(Debug)]
+pub(crate) struct PageTable {
+    small: BTreeMap<Va, Entry>,
+    huge: BTreeMap<Va, Entry>,
+    page: PageSize,
+    span: PageSize,
+}
+
+impl PageTable {
+    pub(crate) fn new(page: PageSize) -> PageTable {
+        let span = PageSize::new(faultless_pages::Bytes(page.bytes().0 * PER_TABLE));
+        let span = span.expect("a power of two");
+        PageTable { small: BTreeMap::new(), huge: BTreeMap::new(), page, span }
+    }
+
+    /// The range that a huge entry covers, and a table of base entries.
+    pub(crate) fn span(&self) -> PageSize {
+        self.span
+    }
+
+    /// The entry of a base page; where a huge page covers it, that one's.
+    pub(crate) fn get(&self, at: Va) -> Option<Entry> {
+        let small = self.small.get(&at.align_down(self.page)).copied();
+        small.or_else(|| self.huge(at))
+    }
+
+    /// Asks as the processor does: the entry of the base page, marked as accessed and, for a
+    /// store, as dirty; `None` where the access does not go through. In a huge page it names the
+    /// frame of the part.
+    pub(crate) fn touch(&mut self, at: Va, write: bool) -> Option<Entry> {
+        let page = at.align_down(self.page);
+        let small = self.small.get_mut(&page);
+        let (entry, part) = match small {
+            Some(entry) => (entry, 0),
+            None if self.huge.is_empty() => return None,
+            None => {
+                let base = at.align_down(self.span);
+                let part = page.since(base).pages(self.page);
+                (self.huge.get_mut(&base)?, usize::try_from(part).unwrap_or(0))
+            }
+        };
+        if let Entry::Present(mapped) = entry {
+            if mapped.closed || (write && !mapped.writable) {
+                return None;
+            }
+            mapped.accessed = true;
+            mapped.dirty |= write;
+            let frame = crate::id::FrameId(mapped.frame.0 + part);
+            return Some(Entry::Present(crate::process::Mapped { frame, ..*mapped }));
+        }
+        Some(*entry)
+    }
+
+    /// The entry of the base page, not of a huge one.
+    pub(crate) fn small(&self, at: Va) -> Option<Entry> {
+        self.small.get(&at.align_down(self.page)).copied()
+    }
+
+    /// The entry of the huge page that covers the address.
+    pub(crate) fn huge(&self, at: Va) -> Option<Entry> {
+        if self.huge.is_empty() {
+            return None;
+        }
+        self.huge.get(&at.align_down(self.span)).copied()
+    }
+
+    /// Sets or clears the entry of a base page and returns what was there.
+    pub(crate) fn set(&mut self, at: Va, entry: Option<Entry>) -> Option<Entry> {
+        debug_assert!(entry.is_none() || self.huge(at).is_none(), "a base page in a huge one");
+        match entry {
+            Some(entry) => self.small.insert(at.align_down(self.page), entry),
+            None => self.small.remove(&at.align_down(self.page)),
+        }
+    }
+
+    /// Sets or clears a huge entry and returns what was there.
+    pub(crate) fn set_huge(&mut self, at: Va, entry: Option<Entry>) -> Option<Entry> {
+        match entry {
+            Some(entry) => self.huge.insert(at.align_down(self.span), entry),
+            None => self.huge.remove(&at.align_down(self.span)),
+        }
+    }
+
+    /// Base entries in a range, in order.
+    pub(crate) fn small_in(&self, range: VaRange) -> impl Iterator<Item = (Va, Entry)> + '_ {
+        self.small.range(range.start()..range.end()).map(|(at, entry)| (*at, *entry))
+    }
+
+    /// Base entries in a range, as a list that outlives changes.
+    pub(crate) fn list(&self, range: VaRange) -> Vec<(Va, Entry)> {
+        self.small_in(range).collect()
+    }
+
+    /// Huge entries that cover any address of a range, in order.
+    pub(crate) fn huge_in(&self, range: VaRange) -> impl Iterator<Item = (Va, Entry)> + '_ {
+        let range = range.widen(self.span);
+        self.huge.range(range.start()..range.end()).map(|(at, entry)| (*at, *entry))
+    }
+
+    /// Says whether nothing is mapped in a range, at either size.
+    pub(crate) fn is_empty_in(&self, range: VaRange) -> bool {
+        self.small_in(range).next().is_none() && self.huge_in(range).next().is_none()
+    }
+}

@@ -1,0 +1,189 @@
+//! An address space: areas and the page table, and what keeps the two and the frames together.
+//!
+//! # Invariants
+//! - Entries lie in areas, except between the two steps of an unmapping.
+//! - Every present entry counts in its frame's `maps` and `uses`; every swapped one in its slot.
+
+use alloc::collections::BTreeSet;
+
+use faultless_pages::{PageSize, Va, VaRange};
+
+use crate::errno::{ESRCH, Errno};
+use crate::id::{FrameId, RootId, SpaceId};
+use crate::kernel::State;
+use crate::machine::{Machine, Owner};
+use crate::process::area::Area;
+use crate::process::areas::Areas;
+use crate::process::entry::Entry;
+use crate::process::page_table::PageTable;
+
+/// An address space.
+#[derive(Debug)]
+pub(crate) struct Space {
+    pub(crate) areas: Areas,
+    pub(crate) table: PageTable,
+    /// Processes that run in it, and calls that keep it from being torn down.
+    pub(crate) users: u32,
+}
+
+impl Space {
+    pub(crate) fn new(page: PageSize) -> Space {
+        Space { areas: Areas::default(), table: PageTable::new(page), users: 1 }
+    }
+
+    /// Its last process is gone; a userfaultfd may still name it.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.users == 0
+    }
+}
+
+/// A family of areas: those that a fork made of one, and what was split off them.
+#[derive(Debug, Default)]
+pub(crate) struct Root {
+    /// Where they are.
+    pub(crate) spaces: BTreeSet<SpaceId>,
+}
+
+impl Machine {
+    /// Frees what an entry held.
+    pub(crate) fn put_entry(&mut self, entry: Entry) {
+        match entry {
+            Entry::Present(mapped) | Entry::Migrating(mapped) => self.unmap_frame(mapped.frame),
+            Entry::Swapped { slot, .. } => self.put_slot(slot),
+            Entry::Zero { .. } | Entry::Marker(_) => {}
+        }
+    }
+
+    /// Takes one mapping off a frame. The last one takes it out of the swap cache, unless
+    /// somebody still has it in swap.
+    pub(crate) fn unmap_frame(&mut self, frame: FrameId) {
+        let head = self.frames.head(frame);
+        self.frames.unmap(head);
+        let idle = self.frames[head].maps == 0;
+        if let (true, Some(slot)) = (idle, self.frames[head].slot)
+            && self.swap[slot].uses == 0
+        {
+            self.leave_swap_cache(head);
+        }
+        self.put_frame(head);
+    }
+
+    /// Takes a frame out of the swap cache; its slot is freed if nobody names it.
+    pub(crate) fn leave_swap_cache(&mut self, frame: FrameId) {
+        let Some(slot) = self.frames[frame].slot.take() else { return };
+        self.swap[slot].cached = None;
+        if self.swap[slot].uses == 0 {
+            self.swap.put(slot);
+        }
+        self.put_frame(frame);
+    }
+}
+
+impl State {
+    /// Keeps an address space from being torn down, unless it is dead.
+    pub(crate) fn get_space(&mut self, space: SpaceId) -> Result<(), Errno> {
+        if self.spaces[space].is_dead() {
+            return Err(ESRCH);
+        }
+        self.spaces[space].users += 1;
+        Ok(())
+    }
+
+    /// Changes the areas of a range, cutting those that reach beyond it and merging what is alike
+    /// afterwards. Huge pages that are cut are split.
+    pub(crate) fn change_areas(
+        &mut self,
+        space: SpaceId,
+        range: VaRange,
+        change: impl FnMut(&mut Area),
+    ) {
+        self.split_area(space, range.start());
+        self.split_area(space, range.end());
+        self.spaces[space].areas.change(range, change);
+        self.merge_areas(space, range);
+    }
+
+    /// Cuts the area that holds an address there.
+    pub(crate) fn split_area(&mut self, space: SpaceId, at: Va) {
+        let new = self.new_area();
+        if let Some(area) = self.spaces[space].areas.split(at, new) {
+            self.split_huge_at(space, at);
+            if let Some(object) = area.object() {
+                self.machine.objects[object].uses += 1;
+            }
+        }
+    }
+
+    /// Merges what is alike in a range and at its ends.
+    pub(crate) fn merge_areas(&mut self, space: SpaceId, range: VaRange) {
+        for area in self.spaces[space].areas.merge(range) {
+            if let Some(object) = area.object() {
+                self.machine.put_object(object);
+            }
+        }
+    }
+
+    /// The area that holds an address.
+    pub(crate) fn area(&self, space: SpaceId, at: Va) -> Option<Area> {
+        self.spaces[space].areas.find(at).copied()
+    }
+
+    /// The entry of an address.
+    pub(crate) fn entry(&self, space: SpaceId, at: Va) -> Option<Entry> {
+        self.spaces[space].table.get(at)
+    }
+
+    /// Sets the entry of a base page; what was there must have been let go.
+    pub(crate) fn set(&mut self, space: SpaceId, at: Va, entry: Entry) {
+        self.spaces[space].table.set(at, Some(entry));
+    }
+
+    /// Drops the entry of a base page and what it held.
+    pub(crate) fn zap(&mut self, space: SpaceId, at: Va) {
+        if let Some(entry) = self.spaces[space].table.set(at, None) {
+            self.machine.put_entry(entry);
+        }
+    }
+
+    /// Drops every entry in a range that `drops` says yes to. Huge pages must lie in it whole.
+    pub(crate) fn zap_range(
+        &mut self,
+        space: SpaceId,
+        range: VaRange,
+        mut drops: impl FnMut(Entry) -> bool,
+    ) {
+        for (at, entry) in self.spaces[space].table.list(range) {
+            if drops(entry) {
+                self.zap(space, at);
+            }
+        }
+        let huge: alloc::vec::Vec<_> = self.spaces[space].table.huge_in(range).collect();
+        for (at, entry) in huge {
+            if drops(entry) {
+                self.spaces[space].table.set_huge(at, None);
+                self.machine.put_entry(entry);
+            }
+        }
+    }
+
+    /// The family of the area at an address, made if it has none; the area exists.
+    pub(crate) fn family(&mut self, space: SpaceId, at: Va) -> RootId {
+        let area = self.spaces[space].areas.find_mut(at).expect("the area is locked");
+        if let Some(root) = area.root {
+            return root;
+        }
+        // Never used again: a frame in the swap cache may outlive every area of its family.
+        let root = self.roots.insert_fresh(Root::default());
+        area.root = Some(root);
+        self.roots[root].spaces.insert(space);
+        root
+    }
+
+    /// Gives a frame to the family of the area at an address.
+    pub(crate) fn adopt(&mut self, space: SpaceId, at: Va, frame: FrameId) {
+        let root = self.family(space, at);
+        let area = self.spaces[space].areas.find(at).expect("the area is locked");
+        let linear = area.linear_of(at.align_down(self.profile.page_size));
+        self.machine.frames[frame].owner = Owner::Anon { root, linear };
+    }
+}

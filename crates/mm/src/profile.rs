@@ -1,0 +1,176 @@
+//! Which kernel is played: what it offers, where versions differ, which historic bugs are on.
+//!
+//! A profile is plain data. A feature is taken away by clearing its bit; a behaviour is changed
+//! by setting its field; a [`Bugs`] field brings a bug back that kernels once had, so that tests
+//! can prove that they would find it.
+
+use faultless_pages::{Bytes, PageSize};
+use faultless_uapi::KernelVersion;
+use faultless_uapi::feature::{FEATURE_RWP, FEATURE_RWP_ASYNC, KNOWN};
+
+use crate::errno::{EFAULT, EINVAL, ENOMEM, Errno};
+
+/// A kernel to play.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent behaviours, each switchable")]
+pub struct Profile {
+    /// What the kernel calls itself; no behaviour hangs on it.
+    pub version: KernelVersion,
+    /// The base page.
+    pub page_size: PageSize,
+    /// Feature bits the handshake offers.
+    pub features: u64,
+    /// Everybody may handle faults of system calls (`vm.unprivileged_userfaultfd`).
+    pub unprivileged_allowed: bool,
+    /// The transparent huge page, where there is one.
+    pub transparent_huge_page: Option<PageSize>,
+    /// The hugetlb page, and how many the pool holds.
+    pub hugetlb: Option<(PageSize, u64)>,
+    /// Slots of the swap area.
+    pub swap_slots: usize,
+    /// Frames of memory; allocation beyond them is ENOMEM.
+    pub frames: usize,
+    /// Memory errors are modelled as such (`CONFIG_MEMORY_FAILURE`).
+    pub has_memory_failure: bool,
+    /// Guards exist (6.13).
+    pub has_guards: bool,
+    /// The pagemap shows guards (6.15).
+    pub shows_guards: bool,
+    /// A pending event is told in the out field too (6.15).
+    pub pending_event_in_out_field: bool,
+    /// UNREGISTER through a descriptor that does not own the range is refused (6.17).
+    pub refuses_foreign_unregister: bool,
+    /// Droppable memory cannot be registered (6.17).
+    pub refuses_droppable: bool,
+    /// COPY and CONTINUE leave guards alone (7.2).
+    pub copy_respects_guards: bool,
+    /// COPY and CONTINUE leave poison alone (7.3).
+    pub copy_respects_poison: bool,
+    /// What COPY says beyond the end of an object.
+    pub copy_beyond_end: Errno,
+    /// What CONTINUE says beyond the end of an object.
+    pub continue_beyond_end: Errno,
+    /// Registering again without write-protection is EBUSY (7.3).
+    pub dropping_wp_is_busy: bool,
+    /// PAGEMAP_SCAN calls pages written only where write-protection is registered (7.3).
+    pub written_needs_wp: bool,
+    /// Pages hold identities instead of bytes: a store makes the whole page the word it begins
+    /// with. For questions of speed and of order, where bytes would only cost.
+    pub identities: bool,
+    /// Bugs, of this kernel and of the past.
+    pub bugs: Bugs,
+}
+
+/// Bugs that kernels have or had. By default all are off; profiles switch on those of their kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent bugs, each switchable")]
+pub struct Bugs {
+    /// MOVE takes the write-protection off what it moves, and makes it writable.
+    pub move_drops_wp: bool,
+    /// UNREGISTER wakes nobody where MISSING was not registered.
+    pub unregister_leaves_wp_waiters: bool,
+    /// COPY and CONTINUE overwrite poison even where the profile says they do not.
+    pub copy_over_poison: bool,
+    /// A fault does not look again after it queued itself: a page that came meanwhile wakes
+    /// nobody, and who is told EEXIST and wakes nobody leaves the thread asleep for good.
+    pub lost_wake: bool,
+    /// MOVE does not look for the page in the swap cache.
+    pub move_forgets_swap_cache: bool,
+    /// A walk of the reverse map does not look again, once it has the lock, whether MOVE gave
+    /// the page another root meanwhile.
+    pub walk_forgets_root_check: bool,
+}
+
+impl Bugs {
+    /// Those of every kernel up to 7.3.
+    pub const UP_TO_7_3: Bugs = Bugs {
+        move_drops_wp: true,
+        unregister_leaves_wp_waiters: true,
+        copy_over_poison: false,
+        lost_wake: false,
+        move_forgets_swap_cache: false,
+        walk_forgets_root_check: false,
+    };
+}
+
+impl Profile {
+    /// Linux 6.18, with everything offered.
+    #[must_use]
+    pub fn linux_6_18() -> Profile {
+        Profile {
+            version: KernelVersion::new(6, 18),
+            page_size: PageSize::KIB4,
+            features: KNOWN & !(FEATURE_RWP | FEATURE_RWP_ASYNC),
+            unprivileged_allowed: false,
+            transparent_huge_page: Some(PageSize::MIB2),
+            hugetlb: Some((PageSize::MIB2, 64)),
+            swap_slots: 1 << 16,
+            frames: 1 << 24,
+            has_memory_failure: false,
+            has_guards: true,
+            shows_guards: true,
+            pending_event_in_out_field: true,
+            refuses_foreign_unregister: true,
+            refuses_droppable: true,
+            copy_respects_guards: false,
+            copy_respects_poison: false,
+            copy_beyond_end: EFAULT,
+            continue_beyond_end: EINVAL,
+            dropping_wp_is_busy: false,
+            written_needs_wp: false,
+            identities: false,
+            bugs: Bugs::UP_TO_7_3,
+        }
+    }
+
+    /// Linux 6.12 as released, without later fixes.
+    #[must_use]
+    pub fn linux_6_12() -> Profile {
+        Profile {
+            version: KernelVersion::new(6, 12),
+            has_guards: false,
+            shows_guards: false,
+            pending_event_in_out_field: false,
+            refuses_foreign_unregister: false,
+            refuses_droppable: false,
+            ..Profile::linux_6_18()
+        }
+    }
+
+    /// Linux 7.2.
+    #[must_use]
+    pub fn linux_7_2() -> Profile {
+        Profile {
+            version: KernelVersion::new(7, 2),
+            copy_respects_guards: true,
+            copy_beyond_end: ENOMEM,
+            continue_beyond_end: EFAULT,
+            ..Profile::linux_6_18()
+        }
+    }
+
+    /// Linux 7.3.
+    #[must_use]
+    pub fn linux_7_3() -> Profile {
+        Profile {
+            version: KernelVersion::new(7, 3),
+            features: KNOWN,
+            copy_respects_poison: true,
+            dropping_wp_is_busy: true,
+            written_needs_wp: true,
+            ..Profile::linux_7_2()
+        }
+    }
+
+    /// Says whether every bit of `features` is offered.
+    #[must_use]
+    pub fn offers(&self, features: u64) -> bool {
+        self.features & features == features
+    }
+
+    /// Bytes of a base page.
+    #[must_use]
+    pub fn page(&self) -> Bytes {
+        self.page_size.bytes()
+    }
+}

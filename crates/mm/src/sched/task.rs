@@ -1,0 +1,121 @@
+//! What the scheduler knows of a task, and what a task may wait for.
+
+use alloc::vec::Vec;
+
+use crate::id::{ContextId, TaskId, ThreadId};
+use crate::sched::lock::{Lock, Locks};
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// A lock.
+    Lock(Lock),
+    /// Its fault to be woken, in a userfaultfd's queue under this ticket.
+    Fault(ContextId, u64),
+    /// Its event to be read, in a userfaultfd's queue under this ticket.
+    Event(ContextId, u64),
+    /// A message of a userfaultfd.
+    Message(ContextId),
+    /// An entry to stop being on the move.
+    Migration,
+}
+
+/// Where a task may be preempted: it is about to do this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Its first step.
+    Start,
+    /// To take a lock.
+    Take(Lock),
+    /// To go on after giving a lock back.
+    Released(Lock),
+    /// To look whether a fault that is queued must still wait.
+    Recheck,
+    /// To touch memory, as the processor does.
+    Access,
+    /// To go on after waiting.
+    Woken(On),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Ready,
+    Blocked(On),
+    Over,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    pub(crate) thread: ThreadId,
+    pub(crate) status: Status,
+    pub(crate) point: Point,
+}
+
+/// Tasks and locks: what decides who can go on.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    pub(crate) list: Vec<Task>,
+    pub(crate) current: Option<TaskId>,
+    /// Tasks stop at every point, for the scheduler to choose.
+    pub(crate) stepping: bool,
+    pub(crate) locks: Locks,
+}
+
+impl Tasks {
+    /// Adds a task, in the place of one that is over if there is any.
+    pub(crate) fn add(&mut self, thread: ThreadId) -> TaskId {
+        let task = Task { thread, status: Status::Ready, point: Point::Start };
+        let over = |task: &Task| task.status == Status::Over;
+        match self.list.iter().position(over) {
+            Some(place) => {
+                self.list[place] = task;
+                TaskId(place)
+            }
+            None => {
+                self.list.push(task);
+                TaskId(self.list.len() - 1)
+            }
+        }
+    }
+
+    pub(crate) fn current(&self) -> TaskId {
+        self.current.expect("operations run in tasks")
+    }
+
+    pub(crate) fn task(&mut self, id: TaskId) -> &mut Task {
+        &mut self.list[id.0]
+    }
+
+    pub(crate) fn block(&mut self, on: On) {
+        let id = self.current();
+        self.task(id).status = Status::Blocked(on);
+    }
+
+    /// Lets every task go on that waits for `on`.
+    pub(crate) fn wake(&mut self, on: On) {
+        for task in &mut self.list {
+            if task.status == Status::Blocked(on) {
+                task.status = Status::Ready;
+                task.point = Point::Woken(on);
+            }
+        }
+    }
+
+    /// Lets a thread's task go on if what it waits for can be given up.
+    pub(crate) fn interrupt(&mut self, thread: ThreadId, fatal: bool) {
+        for task in &mut self.list {
+            let Status::Blocked(on) = task.status else { continue };
+            let killable = !matches!(on, On::Lock(_) | On::Migration);
+            let interruptible = killable && (fatal || !matches!(on, On::Event(..)));
+            if task.thread == thread && interruptible {
+                task.status = Status::Ready;
+                task.point = Point::Woken(on);
+            }
+        }
+    }
+
+    pub(crate) fn ready(&self) -> impl Iterator<Item = TaskId> + '_ {
+        let ready = |task: &Task| task.status == Status::Ready;
+        self.list.iter().enumerate().filter(move |(_, t)| ready(t)).map(|(i, _)| TaskId(i))
+    }
+}

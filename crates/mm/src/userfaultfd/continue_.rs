@@ -1,0 +1,53 @@
+//! CONTINUE.
+
+use faultless_uapi::UffdioContinue;
+use faultless_uapi::mode::continue_;
+
+use crate::errno::{EFAULT, EINVAL, EIO, Errno};
+use crate::id::ContextId;
+use crate::kernel::Kernel;
+use crate::userfaultfd::fill::{Filling, Order, Target};
+use crate::userfaultfd::request::User;
+
+const OUT_AT: usize = core::mem::offset_of!(UffdioContinue, mapped);
+
+impl Kernel {
+    /// Maps pages that the object holds.
+    pub(super) async fn continue_request(
+        &self,
+        id: ContextId,
+        mut user: User<'_>,
+    ) -> Result<u64, Errno> {
+        self.refuse_if_changing(id, &mut user, Some(OUT_AT)).await?;
+        let request = UffdioContinue::from_bytes(user.get_head::<OUT_AT, _>(self).await?);
+        let range = self.state().possible(request.range)?;
+        if request.mode & !(continue_::DONTWAKE | continue_::WP) != 0 {
+            return Err(EINVAL);
+        }
+        let wp = request.mode & continue_::WP != 0;
+        let filling = Filling::Continue { wp };
+        let order = Order { range, mode: request.mode, filling, out_at: OUT_AT };
+        self.fill(id, user, &order).await
+    }
+
+    /// A private mapping gets the object's page too, to read; it is copied when written.
+    pub(super) async fn continue_page(&self, wp: bool, target: &Target) -> Result<(), Errno> {
+        let object = target.area.object().ok_or(EINVAL)?;
+        let offset = target.area.linear_of(target.at);
+        let beyond = self.state().profile.continue_beyond_end;
+        self.state().check_end(target, beyond)?;
+        let frame = self.cached_frame(object, offset).await?.ok_or(EFAULT)?;
+        if self.state().machine.frames[frame].poisoned {
+            return Err(EIO);
+        }
+        let table = self.lock_table(target.space, target.at).await;
+        {
+            let mut state = self.state();
+            let entry = state.entry(target.space, target.at);
+            state.gives_way(entry)?;
+            state.map_filled(frame, wp, false, target);
+        }
+        table.release().await;
+        Ok(())
+    }
+}

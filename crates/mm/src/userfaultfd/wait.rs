@@ -1,0 +1,141 @@
+//! A fault that waits for its resolution.
+//!
+//! # Concurrency
+//! The fault queues itself first and looks at the page table again afterwards: a page that came
+//! before the queueing is seen, and who brings one later finds the fault in the queue.
+
+use faultless_pages::Va;
+use faultless_uapi::event::fault_flag;
+use faultless_uapi::feature::{FEATURE_EXACT_ADDRESS, FEATURE_SIGBUS, FEATURE_THREAD_ID};
+use faultless_uapi::{PagefaultArg, UffdMsg};
+
+use crate::id::ContextId;
+use crate::kernel::{Guard, Kernel, State};
+use crate::op::{Access, Fault, From};
+use crate::process::{Area, Entry, Marker, number_of};
+use crate::sched::{On, Point};
+use crate::userfaultfd::Waiter;
+
+/// Why a fault is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// There is no page.
+    Missing,
+    /// The object has the page, the page table does not.
+    Minor,
+    /// A store met write-protection.
+    WriteProtected,
+    /// An access met read-write-protection.
+    Closed,
+}
+
+impl Reason {
+    fn flag(self) -> u64 {
+        match self {
+            Reason::Missing => 0,
+            Reason::Minor => fault_flag::MINOR,
+            Reason::WriteProtected => fault_flag::WP,
+            Reason::Closed => fault_flag::RWP,
+        }
+    }
+}
+
+impl Kernel {
+    /// Reports a fault and waits until it is woken. The area's lock is given back before the
+    /// sleep; whatever was locked inside it must have been given back before.
+    pub(crate) async fn userfault(
+        &self,
+        access: &Access,
+        area: &Area,
+        guard: Guard,
+        reason: Reason,
+    ) -> Fault {
+        let Some(registration) = area.registration else { return Fault::Bus };
+        let id = registration.context;
+        if let Some(end) = self.state().refuses_userfault(access, id) {
+            return end;
+        }
+        let ticket = self.state().queue_fault(access, area, id, reason);
+        self.pause(Point::Recheck).await;
+        let must_wait = self.state().must_wait(access, area, reason);
+        guard.release().await;
+        if must_wait && self.state().is_queued(id, ticket) {
+            self.tasks().wake(On::Message(id));
+            self.wait(On::Fault(id, ticket)).await;
+        }
+        let mut state = self.state();
+        state.dequeue_fault(id, ticket);
+        let thread = &mut state.threads[access.thread];
+        thread.signalled = false;
+        if thread.dying { Fault::Killed } else { Fault::Retry }
+    }
+}
+
+impl State {
+    /// How a fault ends that cannot be reported.
+    fn refuses_userfault(&self, access: &Access, id: ContextId) -> Option<Fault> {
+        let context = &self.contexts[id];
+        let in_kernel = access.from != From::User;
+        if self.threads[access.thread].dying {
+            Some(Fault::Killed)
+        } else if context.has(FEATURE_SIGBUS) || (in_kernel && context.is_user_mode_only()) {
+            Some(Fault::Bus)
+        } else if context.released {
+            Some(Fault::Retry)
+        } else {
+            None
+        }
+    }
+
+    fn queue_fault(&mut self, access: &Access, area: &Area, id: ContextId, reason: Reason) -> u64 {
+        let ticket = self.new_ticket();
+        let write = if access.write { fault_flag::WRITE } else { 0 };
+        let context = &self.contexts[id];
+        let page = self.page_at(area, access.at);
+        let exact = context.has(FEATURE_EXACT_ADDRESS);
+        let named = context.has(FEATURE_THREAD_ID);
+        let message = UffdMsg::from_pagefault(PagefaultArg {
+            flags: write | reason.flag(),
+            address: if exact { access.at.0 } else { page.0 },
+            ptid: if named { number_of(access.thread) } else { 0 },
+        });
+        self.contexts[id].pending.push_back(Waiter { ticket, message });
+        ticket
+    }
+
+    /// The first address of the page at an address, which in hugetlb memory is a huge one.
+    pub(crate) fn page_at(&self, area: &Area, at: Va) -> Va {
+        match area.kind() {
+            Some(crate::machine::Kind::Hugetlb(size)) => at.align_down(size),
+            _ => at.align_down(self.profile.page_size),
+        }
+    }
+
+    /// Says whether the page table still gives a reason to wait.
+    fn must_wait(&self, access: &Access, area: &Area, reason: Reason) -> bool {
+        if self.profile.bugs.lost_wake {
+            return true;
+        }
+        match self.entry(access.space, self.page_at(area, access.at)) {
+            None | Some(Entry::Marker(Marker::WriteProtected)) => true,
+            Some(Entry::Present(mapped)) => match reason {
+                Reason::WriteProtected => !mapped.writable,
+                Reason::Closed => mapped.closed,
+                Reason::Missing | Reason::Minor => false,
+            },
+            Some(Entry::Zero { .. }) => reason == Reason::WriteProtected,
+            Some(_) => false,
+        }
+    }
+
+    fn is_queued(&self, id: ContextId, ticket: u64) -> bool {
+        let context = &self.contexts[id];
+        context.pending.iter().chain(&context.delivered).any(|waiter| waiter.ticket == ticket)
+    }
+
+    fn dequeue_fault(&mut self, id: ContextId, ticket: u64) {
+        let context = &mut self.contexts[id];
+        context.pending.retain(|waiter| waiter.ticket != ticket);
+        context.delivered.retain(|waiter| waiter.ticket != ticket);
+    }
+}
