@@ -11,7 +11,7 @@
 //! | `areas`, `cut` | what is done about each mapping; everything that happens during the pause |
 //! | `watch` | letting writers go before the pause, while memory is being protected |
 //! | `vma`, `policy`, `census` | what is mapped, what of it is dumped, which pages hold something |
-//! | `saver`, `pages`, `live`, `twins` | which page is saved when: the core, free of effects |
+//! | `saver` (`follow`, `step`), `pages`, `live`, `twins` | which page is saved when: the core, free of effects |
 //! | `port` | the world as the core sees it |
 //! | `remote`, `buffer`, `queue`, `disk` | the real one: the target, memory, what is on its way, the file |
 //! | `hold` | holding the program back from dropping memory (`--exact`) |

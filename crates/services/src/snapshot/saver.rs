@@ -25,13 +25,16 @@
 //! background work, so that a waiting writer waits for at most one piece. Nothing here knows about
 //! threads, files or clocks: [`Target`] and [`Sink`] are the world, and the tests give it another.
 
+mod follow;
+mod step;
+
 use std::collections::VecDeque;
 
 use faultless_pages::{Bytes, PageSize, RangeSet, Va, VaRange};
 
 use super::live::{LiveMap, Place};
 use super::pages::{Pages, Run};
-use super::port::{Message, Move, Piece, Released, Sink, Target, TargetGone};
+use super::port::{Message, Move, Released, Sink, Target, TargetGone};
 use super::twins::Twins;
 
 /// What is left to do.
@@ -196,84 +199,6 @@ impl Saver {
         })
     }
 
-    /// Reads all messages; `false` while a move is under way whose event is still to come.
-    ///
-    /// Threads announce their moves after making them, in any order. The order of those that are
-    /// under way at the same time is unknown until all of them are announced, which is when the
-    /// kernel counts no change any more. A drop may have come before or after such a move, hence
-    /// is followed on both sides of it.
-    fn listen<T: Target>(&mut self, target: &mut T, now: u64) -> bool {
-        let mut inbox = std::mem::take(&mut self.inbox);
-        target.messages(&mut inbox);
-        for message in inbox.drain(..) {
-            match message {
-                Message::Fault(address) => {
-                    self.counts.faults += 1;
-                    self.faults.push_back((address, now));
-                }
-                Message::Moved(move_) => {
-                    self.counts.events += 1;
-                    self.moves.push(move_);
-                }
-                Message::Dropping(range) => {
-                    self.counts.events += 1;
-                    self.give_up(range);
-                    self.drops.push(range);
-                }
-                Message::Changed => self.counts.events += 1,
-            }
-        }
-        self.inbox = inbox;
-        if self.moves.is_empty() && self.drops.is_empty() {
-            return true;
-        }
-        if target.is_changing() {
-            return false;
-        }
-        self.follow_moves();
-        for range in std::mem::take(&mut self.drops) {
-            self.give_up(range);
-        }
-        true
-    }
-
-    /// Gives up what lies in a live range and could be gone without showing it.
-    fn give_up(&mut self, live: VaRange) {
-        for place in self.live.at(live) {
-            for lost in self.clinging.within(place.cut) {
-                self.pages.settle_freed(lost);
-                for twin in self.twins.others(lost) {
-                    self.pages.settle_freed(twin);
-                }
-            }
-        }
-    }
-
-    /// Follows the moves that were under way together.
-    fn follow_moves(&mut self) {
-        let moves = std::mem::take(&mut self.moves);
-        for (index, move_) in moves.iter().enumerate() {
-            let is_clear = |(other, met): (usize, &Move)| other == index || !met.meets(*move_);
-            if moves.iter().enumerate().all(is_clear) {
-                for place in self.live.relocate(move_.from, move_.to, move_.len) {
-                    self.pages.settle_freed(place.cut);
-                }
-            } else {
-                // In one order of the moves the memory is here, in the other it is there: rather
-                // than save it under a wrong address it is given up.
-                for range in [move_.source(), move_.destination()] {
-                    for place in self.live.take(range) {
-                        self.pages.settle_freed(place.cut);
-                        // Nobody knows any more which writes show at its other addresses.
-                        for twin in self.twins.others(place.cut) {
-                            self.pages.settle_freed(twin);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
     /// Lets every waiting writer go, saving first what it is about to change.
     fn serve_faults<T: Target, S: Sink>(
         &mut self,
@@ -400,144 +325,6 @@ impl Saver {
         self.nearby = piece.and_then(|piece| piece.intersect(nearby)).map(|_| nearby);
         piece.filter(|_| self.nearby.is_some())
     }
-
-    /// Makes one step: copy, check, let go.
-    fn save<T: Target, S: Sink>(
-        &mut self,
-        place: Place,
-        target: &mut T,
-        sink: &mut S,
-        urgent: bool,
-    ) -> Result<Step, TargetGone> {
-        match self.keep_twins(place.cut, target, sink, urgent)? {
-            Step::LetGo => {}
-            stuck => return Ok(stuck),
-        }
-        // Where both addresses of a page lie in one piece, half of it is saved by now.
-        if self.pages.pending_in(place.cut).next() != Some(place.cut) {
-            return Ok(Step::Examined);
-        }
-        let live = place.live_range();
-        let Some(mut piece) = sink.take(live.len(), urgent) else { return Ok(Step::NoRoom) };
-        if cfg!(feature = "broken-order") {
-            target.release(live);
-        }
-        let (copied, whole) = copy(live, &mut piece, target);
-        if !whole && !cfg!(feature = "broken-order") {
-            sink.give_back(piece);
-            return self.examine(place, copied, target);
-        }
-        match target.release(live) {
-            Released::Done => {
-                self.pages.settle_saved(place.cut);
-                sink.put(place.cut, piece, urgent);
-                Ok(Step::LetGo)
-            }
-            Released::Changing => {
-                sink.give_back(piece);
-                Ok(Step::Changing)
-            }
-            Released::Unmapped => {
-                sink.give_back(piece);
-                self.pages.settle_freed(place.cut);
-                Ok(Step::LetGo)
-            }
-            Released::Gone => Err(TargetGone),
-        }
-    }
-
-    /// Saves, at its other addresses, what lay in `cut`, and lets none of it go.
-    ///
-    /// [`Step::LetGo`] says that nothing of it is pending any more.
-    fn keep_twins<T: Target, S: Sink>(
-        &mut self,
-        cut: VaRange,
-        target: &mut T,
-        sink: &mut S,
-        urgent: bool,
-    ) -> Result<Step, TargetGone> {
-        for twin in self.twins.others(cut) {
-            while let Some(piece) = { self.pages.pending_in(twin).next() } {
-                let Some(&place) = self.live.of(piece).first() else {
-                    self.pages.settle_freed(piece);
-                    continue;
-                };
-                match self.keep(place, target, sink, urgent)? {
-                    Step::LetGo => {}
-                    stuck => return Ok(stuck),
-                }
-            }
-        }
-        Ok(Step::LetGo)
-    }
-
-    /// Saves a piece without letting it go.
-    fn keep<T: Target, S: Sink>(
-        &mut self,
-        place: Place,
-        target: &mut T,
-        sink: &mut S,
-        urgent: bool,
-    ) -> Result<Step, TargetGone> {
-        let live = place.live_range();
-        let Some(mut piece) = sink.take(live.len(), urgent) else { return Ok(Step::NoRoom) };
-        let (copied, whole) = copy(live, &mut piece, target);
-        if !whole || target.is_changing() {
-            sink.give_back(piece);
-            return if whole { Ok(Step::Changing) } else { self.examine(place, copied, target) };
-        }
-        self.pages.settle_saved(place.cut);
-        // Out of address order even when nobody waits: a stream must not meet it yet.
-        sink.put(place.cut, piece, true);
-        Ok(Step::LetGo)
-    }
-
-    /// Finds out which pages of a piece are gone, and settles them as freed.
-    ///
-    /// What is left stays pending and comes up again, piece by smaller piece.
-    fn examine<T: Target>(
-        &mut self,
-        place: Place,
-        copied: Bytes,
-        target: &mut T,
-    ) -> Result<Step, TargetGone> {
-        let live = place.live_range();
-        let armed = target.armed(live);
-        // Asked after the look at the protections: a move that took the pages elsewhere meanwhile
-        // is still counted as a change, and its event says where they are.
-        if target.is_changing() {
-            return Ok(Step::Changing);
-        }
-        let mut at = live.start();
-        for piece in armed.iter().copied().chain([VaRange::new(live.end(), live.end())]) {
-            let gap = VaRange::new(at, piece.start());
-            if let Some(gone) = place.part_in(gap) {
-                self.pages.settle_freed(gone.cut);
-            }
-            at = piece.end();
-        }
-        if armed == [live] {
-            // Protected but unreadable, as after a memory error: nobody can have its content, and
-            // who waits to write to it must not wait for ever.
-            let grain = self.grain_at(live.start());
-            let first = live.start().add(copied).align_down(grain);
-            let page = VaRange::of(first, grain.bytes());
-            if let Some(lost) = place.part_in(page) {
-                self.pages.settle_freed(lost.cut);
-                if target.release(lost.live_range()) == Released::Gone {
-                    return Err(TargetGone);
-                }
-            }
-        }
-        Ok(Step::Examined)
-    }
-}
-
-/// Copies a piece; returns how much could be copied, and whether all of it was and is protected
-/// still.
-fn copy<T: Target>(live: VaRange, piece: &mut dyn Piece, target: &mut T) -> (Bytes, bool) {
-    let copied = target.read(live, piece);
-    (copied, copied == live.len() && target.armed(live) == [live])
 }
 
 #[cfg(test)]
