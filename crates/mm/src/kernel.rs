@@ -9,7 +9,7 @@
 //! is dropped; [`Guard::release`] also stops there for others to run, as dropping cannot.
 
 use alloc::rc::Rc;
-use core::cell::{RefCell, RefMut};
+use core::cell::{Cell, RefCell, RefMut};
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -30,6 +30,8 @@ pub struct Kernel(Rc<Shared>);
 struct Shared {
     state: RefCell<State>,
     tasks: RefCell<Tasks>,
+    /// Something was looked at or changed since the last stop.
+    touched: Cell<bool>,
 }
 
 /// Everything a kernel knows.
@@ -79,7 +81,8 @@ impl Kernel {
             next_area: 0,
             next_ticket: 0,
         };
-        Kernel(Rc::new(Shared { state: RefCell::new(state), tasks: RefCell::default() }))
+        let tasks = RefCell::default();
+        Kernel(Rc::new(Shared { state: RefCell::new(state), tasks, touched: Cell::new(true) }))
     }
 
     /// The profile it was made with.
@@ -89,6 +92,7 @@ impl Kernel {
     }
 
     pub(crate) fn state(&self) -> RefMut<'_, State> {
+        self.0.touched.set(true);
         self.0.state.borrow_mut()
     }
 
@@ -116,6 +120,7 @@ impl Kernel {
 
     /// Takes a lock if nobody stands against it.
     pub(crate) fn try_lock(&self, lock: Lock, mode: Mode) -> Option<Guard> {
+        self.0.touched.set(true);
         let mut tasks = self.tasks();
         let by = tasks.current();
         let taken = tasks.locks.try_take(lock, mode, by);
@@ -153,13 +158,15 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        self.kernel.0.touched.set(true);
         let mut tasks = self.kernel.tasks();
         tasks.locks.release(self.lock, self.by);
         tasks.wake(On::Lock(self.lock));
     }
 }
 
-/// Stops once where the scheduler wants to choose, else not at all.
+/// Stops once where the scheduler wants to choose, else not at all. Where nothing was touched
+/// since the last stop there is nothing to choose: it would be the same choice again.
 pub(crate) struct Pause<'k> {
     kernel: &'k Kernel,
     point: Point,
@@ -174,7 +181,7 @@ impl Future for Pause<'_> {
             return Poll::Ready(());
         }
         let mut tasks = self.kernel.tasks();
-        if !tasks.stepping {
+        if !tasks.stepping || !self.kernel.0.touched.replace(false) {
             return Poll::Ready(());
         }
         let id = tasks.current();

@@ -17,6 +17,7 @@
 //! | `op` | what threads do to memory, an operation a file |
 //! | `userfaultfd` | contexts, queues, events, every request |
 //! | `pagemap` | what the pagemap shows |
+//! | `audit` | whether what is kept twice agrees |
 //! | `sched` | tasks, lock order, choosing who goes on |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@
 
 extern crate alloc;
 
+mod audit;
 pub mod errno;
 mod id;
 mod kernel;
@@ -46,5 +48,8 @@ pub use machine::Content;
 pub use op::{Advice, Behind, MapRequest, NewObject, RemapRequest, Stop};
 pub use process::Protection;
 pub use profile::{Bugs, Profile};
-pub use sched::{Call, Choice, Lock, Mode, On, Point, Random, Runner, Step, Trace};
+pub use sched::{
+    Call, Choice, Counterexample, Fork, Lock, Mode, On, Point, Random, Runner, Script, Step, Trace,
+    Trial, explore, replay,
+};
 pub use userfaultfd::{Argument, OpenFlags};

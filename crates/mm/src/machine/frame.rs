@@ -176,15 +176,15 @@ impl Frames {
         if matches!(size, Size::Hugetlb(_)) { Put::FreedHugetlb } else { Put::Freed }
     }
 
+    /// Every page in use, by its head.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = (FrameId, &Frame)> {
+        let all = self.all.iter().enumerate();
+        all.filter(|(_, frame)| frame.uses > 0).map(|(index, frame)| (FrameId(index), frame))
+    }
+
     /// Frames in use, parts of huge pages included.
     pub(crate) fn in_use(&self) -> usize {
-        let heads = self.all.iter().filter(|frame| frame.uses > 0);
-        heads
-            .map(|frame| match frame.size {
-                Size::Huge(count) | Size::Hugetlb(count) => count,
-                Size::Base | Size::Part(_) => 1,
-            })
-            .sum()
+        self.heads().map(|(id, _)| self.count(id)).sum()
     }
 }
 

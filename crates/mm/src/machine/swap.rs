@@ -55,9 +55,11 @@ impl Swap {
         core::mem::take(slot).cached
     }
 
-    /// Slots in use.
-    pub(crate) fn in_use(&self) -> usize {
-        self.slots.len() - self.free.len()
+    /// Slots in use, those that only the swap cache knows included.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
+        let all = self.slots.iter().enumerate();
+        let used = |slot: &Slot| slot.uses > 0 || slot.cached.is_some();
+        all.filter(move |(_, slot)| used(slot)).map(|(index, slot)| (SlotId(index), slot))
     }
 }
 

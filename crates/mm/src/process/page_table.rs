@@ -117,6 +117,11 @@ impl PageTable {
         self.huge.range(range.start()..range.end()).map(|(at, entry)| (*at, *entry))
     }
 
+    /// Every entry, base pages first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Va, Entry)> + '_ {
+        self.small.iter().chain(&self.huge).map(|(at, entry)| (*at, *entry))
+    }
+
     /// Says whether nothing is mapped in a range, at either size.
     pub(crate) fn is_empty_in(&self, range: VaRange) -> bool {
         self.small_in(range).next().is_none() && self.huge_in(range).next().is_none()

@@ -20,10 +20,13 @@ use crate::sched::{Lock, Mode};
 impl State {
     /// Every place that may map a frame by its owner, whether it does or not.
     pub(crate) fn places(&self, frame: FrameId) -> Vec<(SpaceId, Va)> {
-        match self.machine.frames[frame].owner {
+        let head = self.machine.frames.head(frame);
+        // A part lies as far behind the place of its head as behind the head itself.
+        let part = (frame.0 - head.0) as u64 * self.profile.page().0;
+        match self.machine.frames[head].owner {
             Owner::Nobody => Vec::new(),
-            Owner::Anon { root, linear } => self.places_in_family(root, linear),
-            Owner::Cache { object, offset } => self.places_of_object(object, offset),
+            Owner::Anon { root, linear } => self.places_in_family(root, linear + part),
+            Owner::Cache { object, offset } => self.places_of_object(object, offset + part),
         }
     }
 
@@ -34,7 +37,7 @@ impl State {
             let entry = self.entry(*space, *at).and_then(|entry| entry.frame());
             entry.is_some_and(|frame| self.machine.frames.head(frame) == head)
         };
-        self.places(head).into_iter().filter(maps).collect()
+        self.places(frame).into_iter().filter(maps).collect()
     }
 
     fn places_in_family(&self, root: RootId, linear: u64) -> Vec<(SpaceId, Va)> {

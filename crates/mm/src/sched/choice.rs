@@ -32,6 +32,7 @@ impl Choice {
         match self {
             Choice::Straight => ready[0],
             Choice::Seeded(random) => ready[random.below(ready.len())],
+            Choice::Script(_) if ready.len() == 1 => ready[0],
             Choice::Script(script) => script.choose(ready, last),
         }
     }
@@ -57,7 +58,20 @@ pub struct Fork {
     pub chosen: usize,
 }
 
+impl Fork {
+    /// Says whether another than who ran was chosen, though who ran could go on.
+    pub(crate) fn is_preemption(&self) -> bool {
+        self.preempts && self.chosen > 0
+    }
+}
+
 impl Script {
+    /// Begins with these choices.
+    #[must_use]
+    pub fn of(choices: Vec<usize>) -> Script {
+        Script { choices, forks: Vec::new() }
+    }
+
     fn choose(&mut self, ready: &[TaskId], last: Option<TaskId>) -> TaskId {
         let mut order: Vec<TaskId> = ready.to_vec();
         let running = last.and_then(|last| order.iter().position(|id| *id == last));

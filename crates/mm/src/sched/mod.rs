@@ -9,15 +9,18 @@
 //! | `lock` | the locks and their order |
 //! | `runner` | futures under way |
 //! | `choice` | straight on, by seed, by script |
+//! | `explore` | every interleaving, or every one with few preemptions |
 //! | `trace` | the interleaving of a run, as text |
 
 mod choice;
+mod explore;
 mod lock;
 mod runner;
 mod task;
 mod trace;
 
-pub use choice::{Choice, Random};
+pub use choice::{Choice, Fork, Random, Script};
+pub use explore::{Counterexample, Trial, explore, replay};
 pub use lock::{Lock, Mode};
 pub use runner::{Call, Runner};
 pub(crate) use task::Tasks;

@@ -55,10 +55,16 @@ impl Runner {
         self.trace.as_ref()
     }
 
-    /// How it chooses.
-    #[must_use]
-    pub fn choice(&self) -> &Choice {
-        &self.choice
+    /// Stops recording and returns the interleaving so far.
+    pub fn take_trace(&mut self) -> Trace {
+        self.trace.take().unwrap_or_default()
+    }
+
+    /// Chooses in another way from now on; returns the way before.
+    pub fn choose(&mut self, choice: Choice) -> Choice {
+        self.kernel.tasks().stepping = choice.steps();
+        self.last = None;
+        core::mem::replace(&mut self.choice, choice)
     }
 
     /// Begins an operation of a thread; nothing of it is done before [`Runner::run`].
