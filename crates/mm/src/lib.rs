@@ -18,6 +18,7 @@
 //! | `userfaultfd` | contexts, queues, events, every request |
 //! | `pagemap` | what the pagemap shows |
 //! | `audit` | whether what is kept twice agrees |
+//! | `usage` | how much is in use |
 //! | `sched` | tasks, lock order, choosing who goes on |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -36,6 +37,7 @@ mod process;
 mod profile;
 mod sched;
 mod slab;
+mod usage;
 mod userfaultfd;
 
 pub use errno::Errno;
@@ -52,4 +54,5 @@ pub use sched::{
     Call, Choice, Counterexample, Fork, Lock, Mode, On, Point, Random, Runner, Script, Step, Trace,
     Trial, explore, replay,
 };
+pub use usage::Usage;
 pub use userfaultfd::{Argument, OpenFlags};

@@ -21,6 +21,8 @@ pub struct Runner {
     choice: Choice,
     futures: Vec<Option<Pin<Box<dyn Future<Output = ()>>>>>,
     last: Option<TaskId>,
+    /// Who can go on; kept for its room.
+    ready: Vec<TaskId>,
     trace: Option<Trace>,
 }
 
@@ -41,7 +43,8 @@ impl Runner {
     #[must_use]
     pub fn new(kernel: Kernel, choice: Choice) -> Runner {
         kernel.tasks().stepping = choice.steps();
-        Runner { kernel, choice, futures: Vec::new(), last: None, trace: None }
+        let (futures, ready) = (Vec::new(), Vec::new());
+        Runner { kernel, choice, futures, last: None, ready, trace: None }
     }
 
     /// Records the interleaving from now on.
@@ -89,17 +92,22 @@ impl Runner {
 
     /// Lets tasks go on until none can.
     pub fn run(&mut self) {
-        let mut ready = Vec::new();
-        loop {
-            ready.clear();
-            ready.extend(self.kernel.tasks().ready());
-            if ready.is_empty() {
-                return;
-            }
-            let id = self.choice.choose(&ready, self.last);
-            self.last = Some(id);
-            self.step(id);
+        while self.advance() {}
+    }
+
+    /// Lets the task that is chosen go on until its next point; false when none can.
+    ///
+    /// For whoever counts steps, or does something in between.
+    pub fn advance(&mut self) -> bool {
+        self.ready.clear();
+        self.ready.extend(self.kernel.tasks().ready());
+        if self.ready.is_empty() {
+            return false;
         }
+        let id = self.choice.choose(&self.ready, self.last);
+        self.last = Some(id);
+        self.step(id);
+        true
     }
 
     /// Lets one task go on until its next point.

@@ -9,7 +9,7 @@ use faultless_uapi::event::fault_flag;
 use faultless_uapi::feature::{FEATURE_EXACT_ADDRESS, FEATURE_SIGBUS, FEATURE_THREAD_ID};
 use faultless_uapi::{PagefaultArg, UffdMsg};
 
-use crate::id::ContextId;
+use crate::id::{ContextId, ThreadId};
 use crate::kernel::{Guard, Kernel, State};
 use crate::op::{Access, Fault, From};
 use crate::process::{Area, Entry, Marker, number_of};
@@ -59,7 +59,7 @@ impl Kernel {
         self.pause(Point::Recheck).await;
         let must_wait = self.state().must_wait(access, area, reason);
         guard.release().await;
-        if must_wait && self.state().is_queued(id, ticket) {
+        if must_wait && self.state().sleeps(access.thread, id, ticket) {
             self.tasks().wake(On::Message(id));
             self.wait(On::Fault(id, ticket)).await;
         }
@@ -128,9 +128,12 @@ impl State {
         }
     }
 
-    fn is_queued(&self, id: ContextId, ticket: u64) -> bool {
+    /// Says whether a queued fault still has to sleep: nobody has woken it, and no signal came.
+    fn sleeps(&self, thread: ThreadId, id: ContextId, ticket: u64) -> bool {
+        let thread = &self.threads[thread];
         let context = &self.contexts[id];
-        context.pending.iter().chain(&context.delivered).any(|waiter| waiter.ticket == ticket)
+        let mut queued = context.pending.iter().chain(&context.delivered);
+        !thread.signalled && !thread.dying && queued.any(|waiter| waiter.ticket == ticket)
     }
 
     fn dequeue_fault(&mut self, id: ContextId, ticket: u64) {
