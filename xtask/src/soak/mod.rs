@@ -22,6 +22,7 @@ mod postgres;
 mod quick;
 mod redis;
 mod scratch;
+mod sitting;
 mod snapshotter;
 mod target;
 
@@ -47,9 +48,9 @@ enum Soak {
     /// Compare what gdb shows of our cores with what it shows of gcore's
     Gdb,
     /// Snapshot redis-server under redis-benchmark
-    Redis(redis::Args),
-    /// Snapshot PostgreSQL under pgbench
-    Postgres(postgres::Args),
+    Redis(sitting::Args),
+    /// Snapshot PostgreSQL under pgbench, a backend and the postmaster in turn
+    Postgres(sitting::Args),
 }
 
 /// Runs one soak; `Ok(false)` if it found something wrong.

@@ -12,14 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 
-use super::artifacts::{self, Build};
-use super::chance::Chance;
 use super::child::{Collected, Ended, Guarded};
-use super::figures::{Figures, time_ns};
 use super::scratch::Scratch;
-use super::snapshotter::{Snapshotter, open_undamaged};
+use super::sitting::{Args, Sitting};
 use crate::command::is_root;
-use crate::debian::{self, Need};
+use crate::debian::Need;
 
 const NEEDS: &[Need] = &[Need { program: "pgbench", packages: "postgresql", used_for: "the soak" }];
 
@@ -29,53 +26,25 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// under one.
 const LOAD: Duration = Duration::from_secs(20);
 
-/// Options of `cargo xtask soak postgres`.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// Snapshots to take, every other one of the postmaster
-    #[arg(long, default_value_t = 20)]
-    snapshots: u32,
-    /// Repeats the run with this seed [default: a new one, printed]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Arguments for `faultless snapshot`, such as `--exact`
-    #[arg(last = true)]
-    extra: Vec<String>,
-}
-
 /// Runs the soak; fails with the first error of a client.
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    if let Some(missing) = debian::provide(NEEDS)?.first() {
-        bail!("{}", debian::advice(missing));
-    }
-    let snapshotter = Snapshotter::new(artifacts::faultless(Build::Release)?, &args.extra);
-    let mut chance = Chance::start(args.seed);
-    let scratch = Scratch::new(None)?;
-    let cluster = Cluster::start(&scratch)?;
-    let mut pauses = Figures::default();
-    let mut taken = 0;
+    let mut sitting = Sitting::begin(args, NEEDS)?;
+    let cluster = Cluster::start(sitting.scratch())?;
     let mut benchmarks = 0;
-    while taken < args.snapshots {
+    while !sitting.is_over() {
         let load = cluster.start_load()?;
         let start = Instant::now();
-        while taken < args.snapshots && start.elapsed() < LOAD / 2 {
-            std::thread::sleep(chance.moment(Duration::from_millis(400)));
-            let pid = if taken % 2 == 0 { cluster.backend()? } else { cluster.process.id() };
-            let file = scratch.path().join("postgres.core");
-            let report =
-                snapshotter.take(pid, &file).with_context(|| format!("snapshot {taken}"))?;
-            open_undamaged(&file)?;
-            std::fs::remove_file(&file)?;
-            pauses.add(report.pause_ns);
-            taken += 1;
+        while !sitting.is_over() && start.elapsed() < LOAD / 2 {
+            sitting.wait_up_to(Duration::from_millis(400));
+            let of_backend = sitting.taken().is_multiple_of(2);
+            sitting.snapshot(if of_backend { cluster.backend()? } else { cluster.process.id() })?;
         }
         check_load(&load.end_within(LOAD + PATIENCE)?)?;
         benchmarks += 1;
     }
     cluster.check_sums()?;
     cluster.stop()?;
-    println!("snapshots       {taken:>10}");
-    println!("pause       p50 {:>10}  max {}", time_ns(pauses.p50()), time_ns(pauses.max()));
+    sitting.print();
     println!("pgbench runs    {benchmarks:>10}  without an error, all sums equal");
     Ok(true)
 }

@@ -5,21 +5,19 @@
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use rustix::process::Signal;
 
-use super::artifacts::{self, Build};
-use super::chance::Chance;
 use super::child::{Collected, Guarded};
 use super::figures::{Figures, time_ns};
 use super::scratch::Scratch;
-use super::snapshotter::{Snapshotter, open_undamaged};
-use crate::debian::{self, Need};
+use super::sitting::{Args, Sitting};
+use crate::debian::Need;
 
 const NEEDS: &[Need] = &[
     Need { program: "redis-server", packages: "redis-server", used_for: "the soak" },
@@ -29,77 +27,36 @@ const NEEDS: &[Need] = &[
 /// The server starts and ends within this, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Options of `cargo xtask soak redis`.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// Snapshots to take
-    #[arg(long, default_value_t = 20)]
-    snapshots: u32,
-    /// Repeats the run with this seed [default: a new one, printed]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Arguments for `faultless snapshot`, such as `--exact`
-    #[arg(last = true)]
-    extra: Vec<String>,
-}
-
 /// Runs the soak; fails with the first client error.
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    if let Some(missing) = debian::provide(NEEDS)?.first() {
-        bail!("{}", debian::advice(missing));
-    }
-    let snapshotter = Snapshotter::new(artifacts::faultless(Build::Release)?, &args.extra);
-    let mut chance = Chance::start(args.seed);
-    let scratch = Scratch::new(None)?;
-    let server = Server::start(&scratch)?;
+    let mut sitting = Sitting::begin(args, NEEDS)?;
+    let server = Server::start(sitting.scratch())?;
     let stop = AtomicBool::new(false);
-    let (pauses, faults, clients) = std::thread::scope(|scope| {
+    let (benchmarks, waits) = std::thread::scope(|scope| {
         let load = scope.spawn(|| server.load_until(&stop));
         let counter = scope.spawn(|| server.count_until(&stop));
-        let file = scratch.path().join("redis.core");
-        let taken = take(&snapshotter, &server, args.snapshots, &mut chance, &file);
+        let taken = take_all(&mut sitting, server.process.id());
         stop.store(true, Ordering::Release);
         let benchmarks = load.join().unwrap_or_else(|_| bail!("the load ended in a panic"));
         let waits = counter.join().unwrap_or_else(|_| bail!("the client ended in a panic"));
-        let (pauses, faults) = taken?;
-        anyhow::Ok((pauses, faults, Clients { benchmarks: benchmarks?, waits: waits? }))
+        taken?;
+        anyhow::Ok((benchmarks?, waits?))
     })?;
     server.stop()?;
-    println!("snapshots       {:>10}", args.snapshots);
-    println!("pause       p50 {:>10}  max {}", time_ns(pauses.p50()), time_ns(pauses.max()));
-    println!("faults      p50 {:>10}  max {}", faults.p50(), faults.max());
-    println!("benchmark runs  {:>10}  without an error", clients.benchmarks);
-    let (p50, max) = (time_ns(clients.waits.p50()), time_ns(clients.waits.max()));
+    sitting.print();
+    println!("benchmark runs  {benchmarks:>10}  without an error");
+    let (p50, max) = (time_ns(waits.p50()), time_ns(waits.max()));
     println!("our client  p50 {p50:>10}  max {max}, every answer right");
     Ok(true)
 }
 
-/// What the clients met.
-struct Clients {
-    benchmarks: u32,
-    /// Nanoseconds from a command to its answer.
-    waits: Figures,
-}
-
-fn take(
-    snapshotter: &Snapshotter,
-    server: &Server,
-    count: u32,
-    chance: &mut Chance,
-    file: &Path,
-) -> Result<(Figures, Figures)> {
-    let (mut pauses, mut faults) = (Figures::default(), Figures::default());
-    for number in 0..count {
-        std::thread::sleep(Duration::from_millis(200) + chance.moment(Duration::from_millis(300)));
-        let report = snapshotter
-            .take(server.process.id(), file)
-            .with_context(|| format!("snapshot {number}"))?;
-        open_undamaged(file)?;
-        pauses.add(report.pause_ns);
-        faults.add(report.faults);
-        std::fs::remove_file(file)?;
+fn take_all(sitting: &mut Sitting, pid: u32) -> Result<()> {
+    while !sitting.is_over() {
+        std::thread::sleep(Duration::from_millis(200));
+        sitting.wait_up_to(Duration::from_millis(300));
+        sitting.snapshot(pid)?;
     }
-    Ok((pauses, faults))
+    Ok(())
 }
 
 /// A redis-server of our own, on a socket in the scratch directory.
@@ -144,7 +101,7 @@ impl Server {
         Ok(runs)
     }
 
-    /// Counts a number up and compares every answer; returns how long each took.
+    /// Counts a number up and compares every answer; returns how many nanoseconds each took.
     fn count_until(&self, stop: &AtomicBool) -> Result<Figures> {
         let mut stream = UnixStream::connect(&self.socket)?;
         let mut answers = BufReader::new(stream.try_clone()?);
