@@ -72,7 +72,7 @@ const BOOT_TIMEOUT_S: u64 = 300;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Architecture of the guest
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value_t = Arch::NATIVE)]
     arch: Arch,
     /// Debian kernel: 6.1 (bookworm), 6.12 (trixie), newest (sid), or a suite's name
     /// [default: 6.1 on x86_64, 6.12 on aarch64, where write-protection came with 6.10]
