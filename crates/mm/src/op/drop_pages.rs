@@ -60,12 +60,8 @@ impl Kernel {
             self.punch_object(object, start, piece.range.len().0).await;
             return Ok(self.lock(Lock::Mmap(space), Mode::Shared).await);
         }
-        let span = self.state().spaces[space].table.span();
-        for part in piece.range.widen(span).chunks(span.bytes()) {
-            let Some(part) = part.intersect(piece.range) else { continue };
-            if self.state().spaces[space].table.is_empty_in(part) {
-                continue;
-            }
+        let tables = self.state().spaces[space].table.tables_in(piece.range);
+        for part in tables {
             let table = self.lock_table(space, part.start()).await;
             self.state().drop_entries(space, &piece, part, true);
             table.release().await;

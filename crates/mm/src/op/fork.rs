@@ -68,21 +68,10 @@ impl Kernel {
         registration: Option<Registration>,
     ) {
         let copy = self.state().inherit(child, area, registration);
-        let span = self.state().spaces[parent].table.span();
-        let mut tables: Vec<_> = {
-            let state = self.state();
-            let table = &state.spaces[parent].table;
-            let small = table.small_in(area.range).map(|(at, _)| at.align_down(span));
-            small.chain(table.huge_in(area.range).map(|(at, _)| at)).collect()
-        };
-        tables.sort_unstable();
-        tables.dedup();
-        for table in tables {
-            let range = VaRange::of(table, span.bytes()).intersect(area.range);
-            let guard = self.lock_table(parent, table).await;
-            if let Some(range) = range {
-                self.state().copy_entries(parent, child, &copy, range);
-            }
+        let tables = self.state().spaces[parent].table.tables_in(area.range);
+        for part in tables {
+            let guard = self.lock_table(parent, part.start()).await;
+            self.state().copy_entries(parent, child, &copy, part);
             guard.release().await;
         }
     }

@@ -117,13 +117,29 @@ impl PageTable {
         self.huge.range(range.start()..range.end()).map(|(at, entry)| (*at, *entry))
     }
 
+    /// The parts of a range that lie in one table each and hold any entry, in order. What is empty
+    /// is never looked at.
+    pub(crate) fn tables_in(&self, range: VaRange) -> Vec<VaRange> {
+        let mut tables = Vec::new();
+        let mut next = range.start();
+        while next < range.end() {
+            let rest = VaRange::new(next, range.end());
+            let small = self.small_in(rest).next().map(|(at, _)| at);
+            let huge = self.huge_in(rest).next().map(|(at, _)| at);
+            let first = match (small, huge) {
+                (Some(small), Some(huge)) => small.min(huge),
+                (Some(at), None) | (None, Some(at)) => at,
+                (None, None) => break,
+            };
+            let table = VaRange::of(first.align_down(self.span), self.span.bytes());
+            tables.extend(table.intersect(range));
+            next = table.end();
+        }
+        tables
+    }
+
     /// Every entry, base pages first.
     pub(crate) fn all(&self) -> impl Iterator<Item = (Va, Entry)> + '_ {
         self.small.iter().chain(&self.huge).map(|(at, entry)| (*at, *entry))
-    }
-
-    /// Says whether nothing is mapped in a range, at either size.
-    pub(crate) fn is_empty_in(&self, range: VaRange) -> bool {
-        self.small_in(range).next().is_none() && self.huge_in(range).next().is_none()
     }
 }
