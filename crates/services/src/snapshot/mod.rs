@@ -11,9 +11,11 @@
 //! | `areas`, `cut` | what is done about each mapping; everything that happens during the pause |
 //! | `watch` | letting writers go before the pause, while memory is being protected |
 //! | `vma`, `policy`, `census` | what is mapped, what of it is dumped, which pages hold something |
-//! | `saver` (`follow`, `step`), `pages`, `live`, `twins` | which page is saved when: the core, free of effects |
+//! | `saver` (`follow`, `step`) | which page is saved when: the core, free of effects |
+//! | `pages`, `live`, `twins` | what it knows of each page |
 //! | `port` | the world as the core sees it |
-//! | `remote`, `buffer`, `queue`, `disk` | the real one: the target, memory, what is on its way, the file |
+//! | `remote`, `buffer` | the real one: the target, and memory |
+//! | `queue`, `disk` | what is on its way, and the file |
 //! | `hold` | holding the program back from dropping memory (`--exact`) |
 //! | `pump`, `session` | the thread that saves, and how all of it is started and ended |
 //! | `facts`, `xsave` | what `/proc` and the processor add to the notes of the core |
