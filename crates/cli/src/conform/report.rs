@@ -15,7 +15,8 @@ use crate::exit::Exit;
 pub(super) struct Report {
     /// Which implementation was asked.
     pub(super) world: String,
-    pub(super) host: Host,
+    /// The host that was asked, `None` for the model.
+    pub(super) host: Option<Host>,
     pub(super) abilities: Abilities,
     pub(super) passed: usize,
     pub(super) failed: usize,
@@ -107,7 +108,7 @@ impl Report {
         let count = |verdict| cases.iter().filter(|case| case.verdict == verdict).count();
         Report {
             world: worlds.title(),
-            host: Host::read(),
+            host: None,
             abilities: Abilities::of(worlds.profile()),
             passed: count(Verdict::Passed),
             failed: count(Verdict::Failed),
@@ -130,7 +131,8 @@ impl Report {
 }
 
 impl Host {
-    fn read() -> Host {
+    /// Looks around.
+    pub(super) fn read() -> Host {
         Host {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             architecture: std::env::consts::ARCH,

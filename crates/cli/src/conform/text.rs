@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use faultless_pages::Bytes;
 use faultless_uapi::feature::{HISTORY, KNOWN};
 
-use super::report::{Abilities, Case, Report, Resemblance, Verdict};
+use super::report::{Abilities, Case, Host, Report, Resemblance, Verdict};
 use crate::table::{Table, wrap};
 
 /// Renders the whole report.
@@ -26,13 +26,11 @@ pub(super) fn render(report: &Report) -> String {
 
 fn world(report: &Report) -> String {
     let mut table = Table::new(0);
-    let host = &report.host;
-    let page = Bytes(host.page_bytes);
-    table.row(["asked".into(), report.world.clone()]);
-    table.row([
-        "host".into(),
-        format!("Linux {}, {}, pages of {page}", host.kernel, host.architecture),
-    ]);
+    table.row(["asked", &report.world]);
+    if let Some(Host { kernel, architecture, page_bytes }) = &report.host {
+        let page = Bytes(*page_bytes);
+        table.row(["host".into(), format!("Linux {kernel}, {architecture}, pages of {page}")]);
+    }
     table.row(["features".into(), features(&report.abilities)]);
     table.row(["abilities".into(), abilities(&report.abilities)]);
     for note in &report.notes {

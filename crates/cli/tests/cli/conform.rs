@@ -101,6 +101,24 @@ fn a_host_without_userfaultfd_ends_with_3() {
 }
 
 #[test]
+fn the_model_answers_without_a_host_and_is_like_what_it_plays() {
+    for release in ["6.12", "6.18", "7.2", "7.3"] {
+        let arguments = ["--json", "--world", "model", "--profile", release, "wake::"];
+        let report = conform(&arguments).json();
+        assert_eq!(report["failed"], 0, "{report:#}");
+        assert_ne!(report["passed"], 0, "{report:#}");
+        assert!(report["host"].is_null(), "{report:#}");
+        assert_eq!(report["world"], format!("model of kernel {release}"));
+        assert_eq!(report["resembles"]["release"], release, "{report:#}");
+    }
+}
+
+#[test]
+fn the_running_kernel_plays_no_release() {
+    conform(&["--profile", "7.2"]).expect_error(2, &["--profile", "; add --world model"]);
+}
+
+#[test]
 fn a_name_nothing_has_is_a_wrong_command_line() {
     conform(&["no_such_behaviour"]).expect_error(2, &["no_such_behaviour", "; faultless conform"]);
 }
