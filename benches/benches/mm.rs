@@ -11,8 +11,7 @@
 use std::time::{Duration, Instant};
 
 use faultless_mm::{
-    Advice, Argument, Behind, Choice, Kernel, MapRequest, OpenFlags, Profile, Protection, Runner,
-    ThreadId,
+    Advice, Argument, Choice, Kernel, MapRequest, OpenFlags, Profile, Runner, ThreadId,
 };
 use faultless_pages::{Bytes, Va};
 use faultless_uapi::ioctl::{UFFDIO_API, UFFDIO_COPY, UFFDIO_REGISTER, UFFDIO_ZEROPAGE};
@@ -83,16 +82,7 @@ impl Bench {
         let mut runner = Runner::new(kernel.clone(), Choice::Straight);
         let who = kernel.spawn();
         let mut map = |len| {
-            let request = MapRequest {
-                at: Va(0),
-                fixed: false,
-                len,
-                protection: Protection::READ_WRITE,
-                shared: false,
-                droppable: false,
-                grows_down: false,
-                behind: Behind::Anonymous,
-            };
+            let request = MapRequest::anonymous(len);
             runner.now(who, kernel.map(who, request)).expect("no waiting").expect("room")
         };
         let (registered, plain, source) = (map(size), map(size), map(Bytes(PAGE)));

@@ -26,6 +26,12 @@
 
 extern crate alloc;
 
+#[doc = include_str!("../EMBEDDING.md")]
+pub mod embedding {
+    #[expect(unused_imports, reason = "the chapter links to them")]
+    use crate::*;
+}
+
 mod audit;
 pub mod errno;
 mod id;

@@ -3,6 +3,8 @@
 //! An access is cut at page borders. For each piece the page table is asked, as the processor
 //! does it: without a lock. Where it finds no way the fault is handled and the piece tried again.
 
+use core::fmt;
+
 use faultless_pages::{Bytes, Va};
 
 use crate::errno::{EFAULT, ESRCH, Errno};
@@ -42,6 +44,18 @@ pub enum Stop {
     /// The thread was killed.
     Killed,
 }
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::Bus { code, at } => write!(f, "SIGBUS at {at}, code {code}"),
+            Stop::Segv { code, at } => write!(f, "SIGSEGV at {at}, code {code}"),
+            Stop::Killed => f.write_str("killed"),
+        }
+    }
+}
+
+impl core::error::Error for Stop {}
 
 /// Who accesses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

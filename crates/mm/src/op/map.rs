@@ -47,6 +47,23 @@ pub struct MapRequest {
     pub behind: Behind,
 }
 
+impl MapRequest {
+    /// Private memory with nothing behind it, to load and store, anywhere.
+    #[must_use]
+    pub fn anonymous(len: Bytes) -> MapRequest {
+        MapRequest {
+            at: Va(0),
+            fixed: false,
+            len,
+            protection: Protection::READ_WRITE,
+            shared: false,
+            droppable: false,
+            grows_down: false,
+            behind: Behind::Anonymous,
+        }
+    }
+}
+
 impl Kernel {
     /// `mmap(2)`. Returns the address.
     ///

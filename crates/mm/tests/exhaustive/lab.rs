@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 
 use faultless_mm::{
-    Advice, Argument, Behind, Call, Choice, Errno, Kernel, MapRequest, OpenFlags, Profile,
-    Protection, Runner, Stop, ThreadId,
+    Advice, Argument, Call, Choice, Errno, Kernel, MapRequest, OpenFlags, Profile, Runner, Stop,
+    ThreadId,
 };
 use faultless_pages::{Bytes, Va};
 use faultless_uapi::ioctl::{
@@ -317,15 +317,6 @@ impl Running {
 }
 
 fn map(kernel: &Kernel, runner: &mut Runner, who: ThreadId, pages: u64) -> Va {
-    let request = MapRequest {
-        at: Va(0),
-        fixed: false,
-        len: Bytes(pages * PAGE),
-        protection: Protection::READ_WRITE,
-        shared: false,
-        droppable: false,
-        grows_down: false,
-        behind: Behind::Anonymous,
-    };
+    let request = MapRequest::anonymous(Bytes(pages * PAGE));
     runner.now(who, kernel.map(who, request)).expect("no waiting").expect("room")
 }
