@@ -13,6 +13,7 @@
 //! | [`net`] | packets: delay, loss, duplication, partition, reordering |
 //! | [`check`] | the rules every run must keep, a file for each |
 //! | [`disk`] | files: short, torn, refused and slow writes, crashes |
+//! | [`pagers`] | a pager in such a world, right, and wrong in one way at a time |
 #![forbid(unsafe_code)]
 
 pub mod check;
@@ -20,5 +21,6 @@ pub mod clock;
 pub mod conform;
 pub mod disk;
 pub mod net;
+pub mod pagers;
 pub mod random;
 pub mod swarm;
