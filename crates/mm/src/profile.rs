@@ -46,6 +46,9 @@ pub struct Profile {
     pub copy_respects_guards: bool,
     /// COPY and CONTINUE leave poison alone (7.3).
     pub copy_respects_poison: bool,
+    /// COPY is EAGAIN when it had to read its source with nothing locked and finds another kind
+    /// of area afterwards (7.2).
+    pub copy_rechecks_area: bool,
     /// What COPY says beyond the end of an object.
     pub copy_beyond_end: Errno,
     /// What CONTINUE says beyond the end of an object.
@@ -114,6 +117,7 @@ impl Profile {
             refuses_droppable: true,
             copy_respects_guards: false,
             copy_respects_poison: false,
+            copy_rechecks_area: false,
             copy_beyond_end: EFAULT,
             continue_beyond_end: EINVAL,
             dropping_wp_is_busy: false,
@@ -143,6 +147,7 @@ impl Profile {
         Profile {
             version: KernelVersion::new(7, 2),
             copy_respects_guards: true,
+            copy_rechecks_area: true,
             copy_beyond_end: ENOMEM,
             continue_beyond_end: EFAULT,
             ..Profile::linux_6_18()

@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 
 use faultless_pages::{Bytes, Va, VaRange};
 
-use crate::errno::{EFAULT, EHWPOISON, EINTR, EINVAL, ENOMEM, Errno};
+use crate::errno::{EACCES, EFAULT, EHWPOISON, EINTR, EINVAL, ENOMEM, Errno};
 use crate::id::{SpaceId, ThreadId};
 use crate::kernel::{Kernel, State};
+use crate::machine::Kind;
 use crate::op::access::{Access, From};
 use crate::op::fault::Fault;
 use crate::process::{Area, Traits};
@@ -19,7 +20,7 @@ pub enum Advice {
     DontNeed,
     /// As [`Advice::DontNeed`], locked pages too.
     DontNeedLocked,
-    /// Lets the kernel drop pages under pressure.
+    /// Lets the kernel drop pages under pressure; until then they stay.
     Free,
     /// Drops pages of the object behind the mapping.
     Remove,
@@ -131,17 +132,18 @@ impl State {
         if self.pieces(space, range).1 { Ok(()) } else { Err(ENOMEM) }
     }
 
-    /// Says whether pages of an area may be dropped by this advice.
+    /// Says whether pages of an area may be dropped by this advice, as far as that is looked at
+    /// before anybody is told of it.
     pub(crate) fn may_drop(&self, area: &Area, advice: Advice) -> Result<(), Errno> {
-        let allowed = match advice {
-            Advice::DontNeed => !area.traits.locked,
-            Advice::Free => area.is_anonymous() && !area.traits.locked,
-            Advice::Remove => {
-                area.object().is_some() && area.shared && !area.traits.locked && area.may_write
-            }
-            _ => true,
-        };
-        if allowed { Ok(()) } else { Err(EINVAL) }
+        let special = area.kind() == Some(Kind::Special);
+        match advice {
+            Advice::DontNeedLocked if special => Err(EINVAL),
+            Advice::DontNeedLocked => Ok(()),
+            _ if area.traits.locked || special => Err(EINVAL),
+            Advice::Remove if area.object().is_none() => Err(EINVAL),
+            Advice::Remove if !area.shared || !area.may_write => Err(EACCES),
+            _ => Ok(()),
+        }
     }
 
     /// The areas of a range from an address on, cut to it.

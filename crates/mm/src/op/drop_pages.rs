@@ -9,7 +9,7 @@ use crate::errno::{EINVAL, ENOMEM, Errno};
 use crate::id::{SpaceId, ThreadId};
 use crate::kernel::{Guard, Kernel, State};
 use crate::op::advise::Advice;
-use crate::process::{Area, Entry, Marker};
+use crate::process::{Area, Entry, Mapped, Marker};
 use crate::sched::{Lock, Mode};
 
 impl Kernel {
@@ -60,10 +60,17 @@ impl Kernel {
             self.punch_object(object, start, piece.range.len().0).await;
             return Ok(self.lock(Lock::Mmap(space), Mode::Shared).await);
         }
+        if advice == Advice::Free && !piece.is_anonymous() {
+            return Err(EINVAL);
+        }
         let tables = self.state().spaces[space].table.tables_in(piece.range);
         for part in tables {
             let table = self.lock_table(space, part.start()).await;
-            self.state().drop_entries(space, &piece, part, true);
+            if advice == Advice::Free {
+                self.state().free_entries(space, part);
+            } else {
+                self.state().drop_entries(space, &piece, part, true);
+            }
             table.release().await;
         }
         Ok(map)
@@ -103,6 +110,32 @@ impl State {
                 .then_some(Entry::Marker(Marker::WriteProtected));
             self.spaces[space].table.set_huge(at, marker);
             self.machine.put_entry(entry);
+        }
+    }
+
+    /// Makes the pages of a range clean, for reclaim to drop them; those in swap, and poison, go at
+    /// once. A page that others map too is left alone.
+    fn free_entries(&mut self, space: SpaceId, range: VaRange) {
+        self.split_huge_at(space, range.start());
+        self.split_huge_at(space, range.end());
+        let clean = |entry: Entry| match entry {
+            Entry::Present(mapped) => {
+                Entry::Present(Mapped { dirty: false, accessed: false, ..mapped })
+            }
+            other => other,
+        };
+        for (at, entry) in self.spaces[space].table.list(range) {
+            match entry {
+                Entry::Swapped { .. } | Entry::Marker(Marker::Poison) => self.zap(space, at),
+                Entry::Present(mapped) if self.machine.frames[mapped.frame].maps == 1 => {
+                    self.set(space, at, clean(entry));
+                }
+                _ => {}
+            }
+        }
+        let huge: alloc::vec::Vec<_> = self.spaces[space].table.huge_in(range).collect();
+        for (at, entry) in huge {
+            self.spaces[space].table.set_huge(at, Some(clean(entry)));
         }
     }
 

@@ -16,6 +16,10 @@ impl Kernel {
     pub(crate) async fn object_fault(&self, access: &Access, area: &Area, guard: Guard) -> Fault {
         let Some(object) = area.object() else { return Fault::Bus };
         let offset = area.linear_of(access.at.align_down(self.state().profile.page_size));
+        self.fault_around(access, area, object).await;
+        if !self.state().is_unpopulated(access) {
+            return Fault::Retry;
+        }
         let lookup = self.state().looks_up(object, offset, area);
         match lookup {
             Lookup::Beyond => return Fault::Bus,

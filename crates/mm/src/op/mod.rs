@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `access` | loads and stores of threads, of system calls, of other processes |
 //! | `fault`, `fault_anonymous`, `fault_object`, `fault_write` | an access that finds no way |
+//! | `fault_around` | the neighbours that a load brings along |
 //! | `map`, `unmap`, `remap`, `protect`, `advise`, `drop_pages`, `pin_down` | changes of the map |
 //! | `object` | making, resizing, punching, reading, writing objects |
 //! | `cache` | the page cache of objects |
@@ -25,6 +26,7 @@ mod exec;
 mod exit;
 mod fault;
 mod fault_anonymous;
+mod fault_around;
 mod fault_object;
 mod fault_write;
 mod fork;

@@ -103,8 +103,8 @@ impl Kernel {
         Some(Ok(old.start()))
     }
 
-    /// Moves an area, its pages with it. REMAP is told first, UNMAP of what was there before and
-    /// of the old place after it.
+    /// Moves an area, its pages with it. UNMAP of what was at the new place is told first, then
+    /// REMAP, then UNMAP of the old place.
     async fn move_area(
         &self,
         space: SpaceId,
@@ -112,14 +112,14 @@ impl Kernel {
         told: &mut Vec<Announcement>,
     ) -> Result<Va, Errno> {
         let old = VaRange::of(request.from, request.len);
-        let mut unmapped = Vec::new();
+        let mut shrunk = Vec::new();
         if let Some(to) = request.to {
             self.state().movable(space, VaRange::of(old.start(), Bytes(1)))?;
             let target = VaRange::of(to, request.new_len);
-            unmapped.extend(self.remove_range(space, target).await);
+            told.extend(self.remove_range(space, target).await);
             if request.new_len < request.len {
                 let tail = VaRange::new(old.start().add(request.new_len), old.end());
-                unmapped.extend(self.remove_range(space, tail).await);
+                shrunk.extend(self.remove_range(space, tail).await);
             }
         }
         let kept = Bytes(request.len.0.min(request.new_len.0));
@@ -127,13 +127,13 @@ impl Kernel {
         let area = self.state().movable(space, old_kept)?;
         let guards = self.lock_areas(space, old_kept).await;
         let new = self.state().place(space, request)?;
-        let message = RemapArg { from: old.start().0, to: new.start().0, len: request.len.0 };
+        let message = RemapArg { from: old.start().0, to: new.start().0, len: kept.0 };
         let raised = self.raise_remap(&area, message).await;
         self.pause(Point::Access).await;
         self.state().transfer_area(space, &area, old_kept, new, raised.is_some());
         drop(guards);
         told.extend(raised);
-        told.extend(unmapped);
+        told.extend(shrunk);
         if request.dont_unmap {
             self.state().forget_family(space, old_kept);
         } else {

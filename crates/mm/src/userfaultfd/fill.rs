@@ -94,11 +94,15 @@ impl Kernel {
     async fn fill_range(&self, id: ContextId, who: ThreadId, order: &Order) -> Result<u64, Errno> {
         let mut done = 0;
         let mut buffer: Option<Content> = None;
+        let mut before: Option<Area> = None;
         let stopped = loop {
             let (area, locks) = match self.lock_destination(id, order).await {
                 Ok(locked) => locked,
                 Err(errno) => break errno,
             };
+            if self.state().became_another(before.as_ref(), &area) {
+                break EAGAIN;
+            }
             let space = self.state().contexts[id].space;
             let step = self.state().step_of(&area);
             let mut halt = None;
@@ -118,7 +122,7 @@ impl Kernel {
                 None => return Ok(done),
                 Some(Halt::Refused(errno)) => break errno,
                 Some(Halt::Source) => match self.read_source(who, order, done, step).await {
-                    Ok(content) => buffer = Some(content),
+                    Ok(content) => (buffer, before) = (Some(content), Some(area)),
                     Err(errno) => break errno,
                 },
             }
@@ -209,6 +213,16 @@ fn check_filling(area: &Area, order: &Order) -> Result<(), Errno> {
 }
 
 impl State {
+    /// Says whether an area that was unlocked in between is of another kind now, where the kernel
+    /// looks.
+    fn became_another(&self, before: Option<&Area>, now: &Area) -> bool {
+        let kind = |area: &Area| (area.backing, area.shared, area.protection, area.registration);
+        let offset = |area: &Area| area.linear.wrapping_sub(area.range.start().0);
+        self.profile.copy_rechecks_area
+            && before
+                .is_some_and(|before| kind(before) != kind(now) || offset(before) != offset(now))
+    }
+
     /// Bytes of a page of an area.
     pub(super) fn step_of(&self, area: &Area) -> u64 {
         match area.kind() {

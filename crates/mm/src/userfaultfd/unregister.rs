@@ -62,7 +62,7 @@ impl State {
         for area in areas {
             let owner = area.registration.map(|registration| registration.context);
             let foreign = owner.is_some_and(|owner| owner != id);
-            let wp_async = owner.is_some_and(|owner| self.contexts[owner].wp_is_async());
+            let wp_async = self.contexts[id].wp_is_async();
             let modes = area.registration.map_or(0, |registration| registration.modes);
             if (foreign && self.profile.refuses_foreign_unregister)
                 || !self.accepts(area, modes, wp_async)
