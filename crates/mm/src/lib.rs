@@ -18,6 +18,7 @@
 //! | `userfaultfd` | contexts, queues, events, every request |
 //! | `pagemap` | what the pagemap shows |
 //! | `audit` | whether what is kept twice agrees |
+//! | `outside` | waiting for what is no part of a kernel |
 //! | `usage` | how much is in use |
 //! | `sched` | tasks, lock order, choosing who goes on |
 #![no_std]
@@ -38,6 +39,7 @@ mod id;
 mod kernel;
 mod machine;
 mod op;
+mod outside;
 mod pagemap;
 mod process;
 mod profile;

@@ -13,6 +13,7 @@
 //! | [`net`] | packets: delay, loss, duplication, partition, reordering |
 //! | [`check`] | the rules every run must keep, a file for each |
 //! | [`disk`] | files: short, torn, refused and slow writes, crashes |
+//! | [`environment`] | all of it around one kernel, for tasks to use, and the loop that runs them |
 //! | [`pagers`] | a pager in such a world, right, and wrong in one way at a time |
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ pub mod check;
 pub mod clock;
 pub mod conform;
 pub mod disk;
+pub mod environment;
 pub mod net;
 pub mod pagers;
 pub mod random;

@@ -20,11 +20,9 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// A generator.
+/// A generator: that of the scheduler, with more ways to draw.
 #[derive(Clone, Debug)]
-pub struct Random {
-    state: u64,
-}
+pub struct Random(faultless_mm::Random);
 
 /// How likely something is, in parts of 65536.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +56,7 @@ impl Random {
     /// Begins at a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Random {
-        Random { state: seed }
+        Random(faultless_mm::Random::new(seed))
     }
 
     /// Begins a stream of its own for the part of this name: at the first number of a generator
@@ -73,11 +71,7 @@ impl Random {
 
     /// The next number, all 64 bits random.
     pub fn word(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// A number below `limit`, each equally likely; 0 for a limit of 0.

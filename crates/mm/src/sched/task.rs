@@ -18,6 +18,8 @@ pub enum On {
     Message(ContextId),
     /// An entry to stop being on the move.
     Migration,
+    /// Something that is no part of the kernel, by a number its embedder gave it.
+    Outside(u64),
 }
 
 /// Where a task may be preempted: it is about to do this.
