@@ -68,6 +68,16 @@ fn closing_with_faults_pending_is_found() {
 }
 
 #[test]
+fn asking_a_page_server_only_once_is_found() {
+    found(Flaw::AsksOnce);
+}
+
+#[test]
+fn taking_any_answer_for_the_one_asked_for_is_found() {
+    found(Flaw::TakesAnyAnswer);
+}
+
+#[test]
 fn a_seed_replays_step_by_step() {
     for seed in 0..20 {
         let (one, other) = (replay(seed, None), replay(seed, None));

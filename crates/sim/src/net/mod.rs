@@ -63,8 +63,9 @@ impl Network {
 
     /// Sends a packet, which arrives once, several times, or not at all.
     pub fn send(&mut self, now: Time, packet: Packet) {
-        let parted = self.swarm.strikes(Fault::Partition, &mut self.random);
-        if parted {
+        let parts = self.swarm.strikes(Fault::Partition, &mut self.random);
+        // Who is parted already is not parted anew: asking again would never get through.
+        if parts && !self.partitions.are_parted(now, packet.from, packet.to) {
             self.partitions.part(now, packet.from, packet.to, &mut self.random);
         }
         let lost = self.swarm.strikes(Fault::Loss, &mut self.random);

@@ -2,7 +2,7 @@
 //!
 //! Threads of a program load, store and discard pages while the [pager](Flaw) serves their faults
 //! through the bytes of the ABI, and is told at some moment to finish: to bring what is missing,
-//! and to let go. Everything runs on the memory manager of
+//! and to let go. In half of the runs it fetches from a server over a bad network. Everything runs on the memory manager of
 //! `faultless-mm`, a step at a time, in an order drawn from the seed. Afterwards the
 //! [checkers](crate::check) read what was done.
 //!
@@ -11,12 +11,17 @@
 //! | `calls` | requests of a userfaultfd as bytes |
 //! | `pager` | the pager |
 //! | `program` | the threads it serves |
-//! | `run` | one run from a seed: its world, its faults, its end |
+//! | `source`, `server` | fetching pages over the network from a server with a disk |
+//! | `scene` | a process with everything they need, made from a seed |
+//! | `run` | one run: what happens by chance, and its end |
 
 mod calls;
 mod pager;
 mod program;
 mod run;
+mod scene;
+mod server;
+mod source;
 
 pub use run::{Report, replay, run};
 
@@ -30,22 +35,22 @@ pub enum Flaw {
     IgnoresExisting,
     /// Turned away by a pending event, it waits for the next message before it tries again.
     PollsOnAgain,
+    /// It asks its page server once, though the network loses packets.
+    AsksOnce,
+    /// It takes whatever the server answers for the page it asked for last.
+    TakesAnyAnswer,
     /// Told to finish, it closes its descriptor at once.
     ClosesEarly,
 }
 
 impl Flaw {
-    /// Every flaw.
-    pub const ALL: [Flaw; 4] =
-        [Flaw::ServesInReadOrder, Flaw::IgnoresExisting, Flaw::PollsOnAgain, Flaw::ClosesEarly];
-
     /// The checker that finds it.
     #[must_use]
     pub fn found_by(self) -> &'static str {
         match self {
             Flaw::ServesInReadOrder => "stale",
-            Flaw::IgnoresExisting | Flaw::PollsOnAgain => "liveness",
-            Flaw::ClosesEarly => "content",
+            Flaw::IgnoresExisting | Flaw::PollsOnAgain | Flaw::AsksOnce => "liveness",
+            Flaw::ClosesEarly | Flaw::TakesAnyAnswer => "content",
         }
     }
 }

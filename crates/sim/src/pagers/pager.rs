@@ -18,9 +18,13 @@ use faultless_uapi::{UffdMsg, UffdioRange};
 
 use super::Flaw;
 use super::calls::Calls;
-use super::run::{Order, pause};
+use super::run::Order;
+use super::source::Source;
 use crate::check::{History, Page, What};
+use crate::clock::Span;
 
+/// How long the pager waits before it does again what a pending event turned away.
+const RETRY: Span = Span::micros(100);
 /// Who the pager is in a history.
 pub(super) const PAGER: u32 = 0;
 
@@ -48,7 +52,7 @@ impl Layout {
         UffdioRange { start: self.at(page), len: self.page_bytes }
     }
 
-    fn source(&self, page: Page) -> u64 {
+    pub(super) fn source(&self, page: Page) -> u64 {
         self.source + page * self.page_bytes
     }
 }
@@ -65,6 +69,7 @@ struct Job {
 pub(super) struct Pager {
     pub(super) calls: Calls,
     pub(super) layout: Layout,
+    pub(super) source: Source,
     pub(super) flaw: Option<Flaw>,
     pub(super) order: Rc<Cell<Order>>,
     pub(super) history: Rc<RefCell<History>>,
@@ -103,7 +108,7 @@ impl Pager {
         if self.account.jobs.is_empty() || self.has(Flaw::PollsOnAgain) {
             self.calls.poll().await;
         } else {
-            pause().await;
+            self.source.environment.sleep(self.calls.who, RETRY).await;
         }
     }
 
@@ -166,6 +171,9 @@ impl Pager {
 
     async fn fill(&mut self, page: Page, content: Option<u64>, mode: u64) -> Result<(), Errno> {
         let from = content.unwrap_or_else(|| self.content(page));
+        if from == self.layout.source(page) {
+            self.source.bring(&self.calls, page).await;
+        }
         let deed = self.history.borrow_mut().begin(PAGER, page, What::Install);
         let filled = self.calls.copy(self.layout.range(page), from, mode).await;
         match filled {
