@@ -58,9 +58,19 @@ fn bench_snapshot_pauses_the_same_process_with_both_tools() {
     assert!(report["ratios"]["throughput_4m_4k"].is_number());
     assert!(report["rows"][0]["own"]["pause_parts_ns"]["protect"].is_number());
     assert!(take_plot(&svg).contains("faultless"));
+    check_disk(&report);
     need!(has("gcore"), "comparing needs gcore (package gdb)");
     assert!(report["ratios"]["pause_4m_4k"].is_number());
     assert_eq!(report["rows"][1]["tool"], "gcore");
+}
+
+/// Checks the row of the disk by itself, the last one of its case.
+fn check_disk(report: &Value) {
+    let disk = report["rows"].as_array().and_then(|rows| rows.last()).expect("a row");
+    assert_eq!(disk["tool"], "disk");
+    assert!(disk["written_bytes"].as_u64().is_some_and(|bytes| bytes >= 4 << 20), "{disk}");
+    assert!(disk["direct"].is_boolean() && disk["synced_ns"]["median"].is_number(), "{disk}");
+    assert!(report["ratios"]["disk_4m_4k"].is_number());
 }
 
 #[test]

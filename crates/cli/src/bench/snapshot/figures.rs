@@ -1,23 +1,21 @@
-//! From samples to what is reported: rows, ratios, findings, grid and plot.
+//! From samples to what they say: ratios, findings and plot.
 //!
-//! [`Case`] is one size and page kind with the samples of every tool; everything here is a pure
-//! function of cases. Called by the parent module once all is measured.
+//! [`Case`] is one size and page kind with the samples of every tool and of the disk; all that is
+//! reported is a pure function of cases. Filled by `session`, read by the parent module once all is
+//! measured. The figures themselves are in `rows`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-use serde::Serialize;
 
 use faultless_pages::Bytes;
 
-use crate::bench::grid::Grid;
 use crate::bench::plot::{Chart, Panel, Series};
-use crate::bench::report::{significant, time};
+use crate::bench::report::significant;
 use crate::bench::stats::{PairedRatio, Summary, float, nanoseconds};
 
 use super::PageKind;
+use super::disk::Written;
 use super::target::Interval;
-use super::tools::{Dump, OwnReport, Tool};
+use super::tools::{Dump, Settled, Tool};
 
 /// What a snapshot may hold besides its buffer: the program itself, the list of the target's
 /// mappings, one bit a page and the notes of the core.
@@ -38,10 +36,8 @@ pub(super) struct Sample {
     pub(super) huge_share: f64,
     /// The tool's own side.
     pub(super) dump: Dump,
-    /// How long the core took to the disk after the tool had ended.
-    pub(super) sync: Duration,
-    /// Length of the core.
-    pub(super) core: Bytes,
+    /// What became of the core.
+    pub(super) core: Settled,
 }
 
 /// One size and page kind, with each tool's samples in round order.
@@ -52,102 +48,52 @@ pub(super) struct Case {
     /// Its pages.
     pub(super) pages: PageKind,
     /// The samples of each tool; paired by round.
-    pub(super) samples: Vec<(Tool, Vec<Sample>)>,
-}
-
-/// One row of the report: one tool on one case.
-#[derive(Debug, Serialize)]
-pub(super) struct Row {
-    tool: Tool,
-    size_bytes: u64,
-    pages: PageKind,
-    rounds: usize,
-    /// Longest time the ticker of the target was kept from running while the tool worked, other
-    /// than by want of a processor.
-    pause_ns: Summary,
-    /// Longest time it did not run, want of a processor included.
-    gap_ns: Summary,
-    /// The same while no tool worked: what the scheduler alone does.
-    idle_gap_ns: Summary,
-    /// From start to exit of the tool.
-    total_ns: Summary,
-    /// From start until the core is on the disk.
-    synced_ns: Summary,
-    /// Operations a second of the writer while the tool worked, over those before.
-    throughput_share: Summary,
-    /// 99th percentile of an operation of the writer before.
-    write_p99_before_ns: Summary,
-    /// 99th percentile of an operation of the writer while the tool worked.
-    write_p99_ns: Summary,
-    /// Slowest operation of the writer while the tool worked.
-    write_max_ns: Summary,
-    core_bytes: u64,
-    huge_share: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    own: Option<OwnRow>,
-}
-
-/// What only the snapshot itself can say.
-#[derive(Debug, Serialize)]
-struct OwnRow {
-    pause_ns: Summary,
-    /// Medians of what the pause was spent on.
-    pause_parts_ns: BTreeMap<String, f64>,
-    faults: Summary,
-    peak_buffer_bytes: u64,
-    peak_rss_bytes: u64,
+    pub(super) samples: BTreeMap<Tool, Vec<Sample>>,
+    /// What the disk did by itself; paired with them.
+    pub(super) disk: Vec<Written>,
 }
 
 impl Sample {
-    fn pause_ns(&self) -> f64 {
+    pub(super) fn pause_ns(&self) -> f64 {
         float(self.during.longest_stop_ns)
     }
 
-    fn gap_ns(&self) -> f64 {
+    pub(super) fn gap_ns(&self) -> f64 {
         float(self.during.longest_gap_ns)
     }
 
-    fn throughput_share(&self) -> f64 {
+    pub(super) fn throughput_share(&self) -> f64 {
         rate(&self.during) / rate(&self.before)
     }
 
-    fn total_ns(&self) -> f64 {
+    pub(super) fn total_ns(&self) -> f64 {
         nanoseconds(self.dump.total)
     }
 
-    fn synced_ns(&self) -> f64 {
-        nanoseconds(self.dump.total + self.sync)
+    pub(super) fn synced_ns(&self) -> f64 {
+        nanoseconds(self.dump.total + self.core.sync)
     }
 }
 
 impl Case {
-    /// Makes the rows of the report.
-    pub(super) fn rows(&self) -> Vec<Row> {
-        let row = |(tool, samples): &(Tool, Vec<Sample>)| self.row(*tool, samples);
-        self.samples.iter().filter_map(row).collect()
+    /// Starts one without samples.
+    pub(super) fn new(size: Bytes, pages: PageKind) -> Case {
+        Case { size, pages, samples: BTreeMap::new(), disk: Vec::new() }
     }
 
-    fn row(&self, tool: Tool, samples: &[Sample]) -> Option<Row> {
-        let summary = |figure: &dyn Fn(&Sample) -> f64| Summary::of(&figures(samples, figure));
-        let last = samples.last()?;
-        Some(Row {
-            tool,
-            size_bytes: self.size.0,
-            pages: self.pages,
-            rounds: samples.len(),
-            pause_ns: summary(&Sample::pause_ns)?,
-            gap_ns: summary(&Sample::gap_ns)?,
-            idle_gap_ns: summary(&|sample| float(sample.before.longest_gap_ns))?,
-            total_ns: summary(&Sample::total_ns)?,
-            synced_ns: summary(&Sample::synced_ns)?,
-            throughput_share: summary(&Sample::throughput_share)?,
-            write_p99_before_ns: summary(&|sample| float(sample.before.write_p99_ns))?,
-            write_p99_ns: summary(&|sample| float(sample.during.write_p99_ns))?,
-            write_max_ns: summary(&|sample| float(sample.during.write_max_ns))?,
-            core_bytes: last.core.0,
-            huge_share: last.huge_share,
-            own: own_row(samples),
-        })
+    /// Adds what a tool's next run showed.
+    pub(super) fn add(&mut self, tool: Tool, sample: Sample) {
+        self.samples.entry(tool).or_default().push(sample);
+    }
+
+    /// Adds what the disk's next turn showed.
+    pub(super) fn add_disk(&mut self, written: Written) {
+        self.disk.push(written);
+    }
+
+    /// Returns the room the last snapshot took on the disk.
+    pub(super) fn stored_by_snapshot(&self) -> Option<Bytes> {
+        self.of(Tool::Faultless).last().map(|sample| sample.core.stored)
     }
 
     /// Adds the case's ratios under names such as `pause_512m_4k`.
@@ -162,6 +108,7 @@ impl Case {
         add("gap", gap.map(|ratio| ratio.median));
         add("total", self.total_ratio().map(|ratio| ratio.median));
         add("synced", self.synced_ratio().map(|ratio| ratio.median));
+        add("disk", self.disk_ratio().map(|ratio| ratio.median));
         let ours = self.of(Tool::Faultless);
         let median = |figure: &dyn Fn(&Sample) -> f64| {
             Summary::of(&figures(ours, figure)).map(|summary| summary.median)
@@ -196,6 +143,14 @@ impl Case {
                  cores are on the disk"
             ));
         }
+        if let Some(ratio) = self.disk_ratio() {
+            let times = significant(ratio.median);
+            let how = if all_direct(&self.disk) { "" } else { ", through the page cache" };
+            findings.push(format!(
+                "{place}: the core is on the disk in {times} times the time the disk itself \
+                 needs for as many bytes{how}"
+            ));
+        }
         if let Some(peak) = peak_rss(self.of(Tool::Faultless)) {
             let allowed = Bytes(buffer.0 + FIXED_OVERHEAD.0);
             let verdict = if peak <= allowed { "within" } else { "NOT within" };
@@ -222,62 +177,23 @@ impl Case {
         self.paired(Tool::Faultless, Tool::Gcore, &Sample::synced_ns)
     }
 
+    /// Returns how many times as long as the disk needs a snapshot takes to be on the disk.
+    fn disk_ratio(&self) -> Option<PairedRatio> {
+        let ours = figures(self.of(Tool::Faultless), &Sample::synced_ns);
+        PairedRatio::of(&ours, &figures(&self.disk, &Written::took_ns))
+    }
+
     fn paired(&self, a: Tool, b: Tool, figure: &dyn Fn(&Sample) -> f64) -> Option<PairedRatio> {
         PairedRatio::of(&figures(self.of(a), figure), &figures(self.of(b), figure))
     }
 
     fn of(&self, tool: Tool) -> &[Sample] {
-        let found = self.samples.iter().find(|(other, _)| *other == tool);
-        found.map_or(&[], |(_, samples)| samples)
+        self.samples.get(&tool).map_or(&[], Vec::as_slice)
     }
 
     fn label(&self) -> String {
         format!("{}_{}", size_label(self.size), self.pages.name())
     }
-}
-
-/// Makes the grid for people.
-pub(super) fn grid(rows: &[Row]) -> Grid {
-    let header = [
-        "target",
-        "tool",
-        "pause",
-        "gap",
-        "(idle gap)",
-        "total",
-        "on disk",
-        "writer at",
-        "p99 write",
-        "(before)",
-        "max write",
-        "own pause",
-        "faults",
-        "resident",
-    ];
-    let mut grid = Grid::new(&header).caption(
-        "medians; gap = longest time between two ticks of the target, pause = the same less \
-         waiting for a processor, writer at = its throughput while the tool works over that before",
-    );
-    for row in rows {
-        let own = |text: &dyn Fn(&OwnRow) -> String| row.own.as_ref().map_or("-".to_owned(), text);
-        grid.row(vec![
-            format!("{} {}", Bytes(row.size_bytes), row.pages.name()),
-            row.tool.name().to_owned(),
-            time(row.pause_ns.median),
-            time(row.gap_ns.median),
-            time(row.idle_gap_ns.median),
-            time(row.total_ns.median),
-            time(row.synced_ns.median),
-            format!("{} %", significant(row.throughput_share.median * 100.0)),
-            time(row.write_p99_ns.median),
-            time(row.write_p99_before_ns.median),
-            time(row.write_max_ns.median),
-            own(&|own| time(own.pause_ns.median)),
-            own(&|own| significant(own.faults.median)),
-            own(&|own| Bytes(own.peak_rss_bytes).to_string()),
-        ]);
-    }
-    grid
 }
 
 /// Plots the pause over the size, one panel for each kind of page.
@@ -307,40 +223,23 @@ fn series(cases: &[Case], kind: PageKind, tool: Tool) -> Series {
     }
 }
 
-fn own_row(samples: &[Sample]) -> Option<OwnRow> {
-    let own: Vec<_> = samples.iter().filter_map(|sample| sample.dump.own.as_ref()).collect();
-    let pauses: Vec<f64> = own.iter().map(|own| float(own.pause_ns)).collect();
-    let faults: Vec<f64> = own.iter().map(|own| float(own.faults)).collect();
-    Some(OwnRow {
-        pause_ns: Summary::of(&pauses)?,
-        pause_parts_ns: pause_parts(&own),
-        faults: Summary::of(&faults)?,
-        peak_buffer_bytes: own.iter().map(|own| own.peak_buffer_bytes).max()?,
-        peak_rss_bytes: peak_rss(samples)?.0,
-    })
-}
-
-/// Returns the median of each part of the pause.
-fn pause_parts(own: &[&OwnReport]) -> BTreeMap<String, f64> {
-    let parts = own.iter().flat_map(|own| own.pause.keys());
-    let median = |part: &String| {
-        let of_part = own.iter().filter_map(|own| own.pause.get(part));
-        let spent: Vec<f64> = of_part.map(|&ns| float(ns)).collect();
-        Some((part.clone(), Summary::of(&spent)?.median))
-    };
-    parts.filter_map(median).collect()
-}
-
-fn figures(samples: &[Sample], figure: &dyn Fn(&Sample) -> f64) -> Vec<f64> {
+/// Returns one figure of each sample.
+pub(super) fn figures<S>(samples: &[S], figure: &dyn Fn(&S) -> f64) -> Vec<f64> {
     samples.iter().map(figure).collect()
 }
 
-fn peak_rss(samples: &[Sample]) -> Option<Bytes> {
+/// Returns the high-water mark of all runs.
+pub(super) fn peak_rss(samples: &[Sample]) -> Option<Bytes> {
     samples.iter().map(|sample| sample.dump.peak_rss).max()
 }
 
 fn rate(interval: &Interval) -> f64 {
     float(interval.writes) / float(interval.elapsed_ns)
+}
+
+/// Says whether the disk took everything past the page cache.
+pub(super) fn all_direct(disk: &[Written]) -> bool {
+    disk.iter().all(|written| written.direct)
 }
 
 /// Names a size as it was typed: `64m`, `2g`.

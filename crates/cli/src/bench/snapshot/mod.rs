@@ -8,11 +8,17 @@
 //! | [`target`] | the process under test, a hidden command of this program |
 //! | [`control`] | the handle on it |
 //! | [`tools`] | `faultless snapshot` and `gcore`, run as programs |
+//! | [`disk`] | what the disk by itself takes for as many bytes |
+//! | [`random`] | content not worth compressing |
 //! | [`session`] | the order of things: targets, marks, dumps |
-//! | [`figures`] | rows, ratios, findings, grid, plot |
+//! | [`figures`] | samples; ratios, findings and plot of them |
+//! | [`rows`] | rows and grid of them |
 
 mod control;
+mod disk;
 mod figures;
+mod random;
+mod rows;
 mod session;
 pub(super) mod target;
 mod tools;
@@ -41,7 +47,8 @@ use tools::Tool;
 ///
 /// Starts a process of each size with one thread that reads the clock and one that writes to
 /// memory, dumps it with both tools in turn, and reports for each: how long the process stood
-/// still, the time of the dump, and what it cost the writing thread.
+/// still, the time of the dump, and what it cost the writing thread. Beside them stands how long
+/// the disk by itself takes for as many bytes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -104,11 +111,11 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
         Ok(cases) => cases,
     };
     let report = summarise(args, &cases);
-    let grid = figures::grid(&report.rows);
+    let grid = rows::grid(&report.rows);
     super::print(&args.output, &report, &[grid], &figures::chart(&cases))
 }
 
-fn summarise(args: &Args, cases: &[Case]) -> Report<figures::Row> {
+fn summarise(args: &Args, cases: &[Case]) -> Report<rows::Row> {
     let mut ratios = BTreeMap::new();
     let mut findings = Vec::new();
     for case in cases {
@@ -121,7 +128,7 @@ fn summarise(args: &Args, cases: &[Case]) -> Report<figures::Row> {
     Report {
         bench: "snapshot",
         host: Host::probe(),
-        rows: cases.iter().flat_map(Case::rows).collect(),
+        rows: cases.iter().flat_map(rows::rows).collect(),
         ratios,
         findings,
     }

@@ -1,4 +1,4 @@
-//! The order of things in a run: start a target, mark, wait, mark, dump, mark.
+//! The order of things in a run: start a target, mark, wait, mark, dump, mark; the disk by itself.
 //!
 //! [`Session`] measures all cases. Called by the parent module.
 //!
@@ -19,7 +19,7 @@ use crate::exit::{Exit, Failure};
 use super::control::Target;
 use super::figures::{Case, Sample};
 use super::tools::Tool;
-use super::{Args, PageKind};
+use super::{Args, PageKind, disk};
 
 /// How long the undisturbed target is watched before a tool starts.
 const BASELINE: Duration = Duration::from_millis(1000);
@@ -62,37 +62,63 @@ impl<'a> Session<'a> {
         Ok(cases)
     }
 
-    /// Measures all tools on targets of one kind.
+    /// Measures all tools on targets of one kind, and the disk beside them.
     fn measure(&self, size: Bytes, pages: PageKind) -> Result<Case, Failure> {
-        let mut dumps = 0;
+        let mut case = Case::new(size, pages);
+        // The disk comes last in the first round: by then a snapshot has shown how much to write.
+        let tools = self.tools.iter().copied().map(Turn::Tool);
+        let mut turns: Vec<Turn> = tools.chain([Turn::Disk]).collect();
+        let a_round = turns.len();
+        let mut taken = 0;
         let mut target = None;
-        let rounds = self.args.rounds.into();
-        let samples = interleave(&mut self.tools.clone(), 0, rounds, |tool| {
-            if dumps % self.tools.len() == 0 {
+        interleave(&mut turns, 0, self.args.rounds.into(), |turn| {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(Failure::new(Exit::Peer, "interrupted"));
+            }
+            if taken % a_round == 0 {
                 // The old one goes first: two would need twice the memory.
                 drop(target.take());
                 target = Some(Target::start(size, pages)?);
             }
-            dumps += 1;
-            self.sample(*tool, target.as_mut().expect("started in the first place of a round"))
+            taken += 1;
+            let target = target.as_mut().expect("started in the first place of a round");
+            self.take(*turn, target, &mut case)
         })?;
-        Ok(Case { size, pages, samples: self.tools.iter().copied().zip(samples).collect() })
+        Ok(case)
+    }
+
+    /// Takes one turn and adds what it showed to the case.
+    fn take(&self, turn: Turn, target: &mut Target, case: &mut Case) -> Result<(), Failure> {
+        match turn {
+            Turn::Tool(tool) => case.add(tool, self.sample(tool, target)?),
+            Turn::Disk => {
+                let bytes = case.stored_by_snapshot().expect("the first turn is a snapshot");
+                case.add_disk(disk::write(&self.folder.0, bytes, self.cancel)?);
+            }
+        }
+        Ok(())
     }
 
     /// Watches the target undisturbed, then while the tool works.
     fn sample(&self, tool: Tool, target: &mut Target) -> Result<Sample, Failure> {
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(Failure::new(Exit::Peer, "interrupted"));
-        }
         let huge_share = target.huge_share();
         target.mark()?;
         thread::sleep(BASELINE);
         let before = target.mark()?;
         let dump = tool.dump(target.pid(), &self.folder.0, self.args.buffer)?;
         let during = target.mark()?;
-        let (sync, core) = dump.sync_and_remove()?;
-        Ok(Sample { before, during, huge_share, dump, sync, core })
+        let core = dump.settle_and_remove()?;
+        Ok(Sample { before, during, huge_share, dump, core })
     }
+}
+
+/// What is measured once a round.
+#[derive(Clone, Copy)]
+enum Turn {
+    /// A tool dumps the target.
+    Tool(Tool),
+    /// The disk takes as much as a snapshot wrote to it.
+    Disk,
 }
 
 /// A folder of our own for core files; removed on drop with all that is in it.

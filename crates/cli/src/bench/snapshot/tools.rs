@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use faultless_pages::Bytes;
 
@@ -21,10 +22,11 @@ use crate::exit::{Exit, Failure};
 /// How often the memory of a running tool is read; its high-water mark is the kernel's, so only
 /// growth in the last such moment of its life can be missed.
 const WATCH: Duration = Duration::from_millis(10);
+/// The unit `stat` counts room on a disk in, whatever the file system's own is.
+const BLOCK: u64 = 512;
 
 /// A program that writes core files of running processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tool {
     /// `faultless snapshot`.
     Faultless,
@@ -43,6 +45,17 @@ pub(super) struct Dump {
     pub(super) peak_rss: Bytes,
     /// The tool's own figures, if it prints them.
     pub(super) own: Option<OwnReport>,
+}
+
+/// A core that was brought to the disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settled {
+    /// How long that took after the tool had ended.
+    pub(super) sync: Duration,
+    /// Length of the core, holes included.
+    pub(super) length: Bytes,
+    /// What of it takes room on the disk.
+    pub(super) stored: Bytes,
 }
 
 /// The members of `faultless snapshot --json` that the bench reports.
@@ -143,23 +156,22 @@ impl Tool {
 }
 
 impl Dump {
-    /// Brings the core to the disk, which a tool may leave to the kernel, and removes it; returns
-    /// how long the former took, and the length.
+    /// Brings the core to the disk, which a tool may leave to the kernel, and removes it.
     ///
     /// # Errors
     /// [`Exit::Peer`] if the tool has left no core, or the disk refuses it.
-    pub(super) fn sync_and_remove(&self) -> Result<(Duration, Bytes), Failure> {
+    pub(super) fn settle_and_remove(&self) -> Result<Settled, Failure> {
         let failed = |error: std::io::Error| {
             Failure::new(Exit::Peer, format_args!("{}: {error}", self.core.display()))
         };
         let file = fs::File::open(&self.core).map_err(failed)?;
         let begin = Instant::now();
         file.sync_all().map_err(failed)?;
-        let took = begin.elapsed();
-        let length = Bytes(file.metadata().map_err(failed)?.len());
+        let sync = begin.elapsed();
+        let found = file.metadata().map_err(failed)?;
         // The folder goes with the bench; what matters here is the room for the next core.
         let _ = fs::remove_file(&self.core);
-        Ok((took, length))
+        Ok(Settled { sync, length: Bytes(found.len()), stored: Bytes(found.blocks() * BLOCK) })
     }
 }
 

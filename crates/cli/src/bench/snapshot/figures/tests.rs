@@ -1,7 +1,10 @@
 //! What is reported of made-up samples.
 
-use super::*;
 use std::time::Duration;
+
+use super::super::rows::rows;
+use super::super::tools::OwnReport;
+use super::*;
 
 /// A target that did 100 operations a millisecond before and `share` percent of that during.
 fn sample(tool: Tool, pause_ms: u64, total_ms: u64, share: u64) -> Sample {
@@ -30,9 +33,16 @@ fn sample(tool: Tool, pause_ms: u64, total_ms: u64, share: u64) -> Sample {
             peak_rss: Bytes::mib(72),
             own: (tool == Tool::Faultless).then_some(own),
         },
-        sync: Duration::from_millis(100),
-        core: Bytes::mib(513),
+        core: Settled {
+            sync: Duration::from_millis(100),
+            length: Bytes::mib(513),
+            stored: Bytes::mib(512),
+        },
     }
+}
+
+fn written(took_ms: u64) -> Written {
+    Written { took: Duration::from_millis(took_ms), bytes: Bytes::mib(512), direct: true }
 }
 
 fn case() -> Case {
@@ -42,10 +52,11 @@ fn case() -> Case {
     Case {
         size: Bytes::mib(512),
         pages: PageKind::Base,
-        samples: vec![
+        samples: BTreeMap::from([
             rounds(Tool::Faultless, [10, 20, 10], 900, 60),
             rounds(Tool::Gcore, [1000, 2000, 1500], 1000, 0),
-        ],
+        ]),
+        disk: [400, 500, 625].map(written).into(),
     }
 }
 
@@ -54,6 +65,7 @@ fn ratios_are_named_after_size_and_pages() {
     let mut ratios = BTreeMap::new();
     case().add_ratios(Bytes::mib(64), &mut ratios);
     let expected = [
+        ("disk_512m_4k", 2.0),
         ("gap_512m_4k", 1_000_001_000.0 / 10_001_000.0),
         ("memory_512m_4k", 0.75),
         ("pause_512m_4k", 100.0),
@@ -80,29 +92,44 @@ fn findings_say_whether_what_was_wanted_is_there() {
         "{}",
         findings[1]
     );
-    assert!(findings[2].contains("72 MiB resident, within the 64 MiB"), "{}", findings[2]);
+    assert!(findings[2].ends_with("2.00 times the time the disk itself needs for as many bytes"));
+    assert!(findings[3].contains("72 MiB resident, within the 64 MiB"), "{}", findings[3]);
 }
 
 #[test]
-fn a_row_is_plain_json_and_only_the_snapshot_has_a_side_of_its_own() {
-    let rows = serde_json::to_value(case().rows()).expect("expressible");
+fn a_disk_that_was_reached_through_the_page_cache_is_said_to_be() {
+    let mut case = case();
+    case.disk[1].direct = false;
+    let findings = case.findings(Bytes::mib(64));
+    assert!(findings[2].ends_with("as many bytes, through the page cache"), "{}", findings[2]);
+    assert_eq!(rows(&case)[2].cells()[1], "disk (cached)");
+}
+
+#[test]
+fn a_row_is_plain_json_with_the_sides_that_apply() {
+    let rows = serde_json::to_value(rows(&case())).expect("expressible");
     assert_eq!(rows[0]["tool"], "faultless");
     assert_eq!(rows[0]["pages"], "4k");
     assert_eq!(rows[0]["pause_ns"]["median"], 10e6);
     assert_eq!(rows[0]["own"]["pause_parts_ns"]["protect"], 5.0);
     assert_eq!(rows[1]["tool"], "gcore");
     assert!(rows[1]["own"].is_null());
+    assert_eq!(rows[2]["tool"], "disk");
+    assert_eq!(rows[2]["synced_ns"]["median"], 500e6);
+    assert_eq!(rows[2]["written_bytes"], 512 << 20);
+    assert_eq!(rows[2]["direct"], true);
+    assert!(rows[2]["pause_ns"].is_null());
 }
 
 #[test]
 fn without_gcore_the_snapshot_is_measured_alone() {
     let mut case = case();
-    case.samples.truncate(1);
+    case.samples.remove(&Tool::Gcore);
     let mut ratios = BTreeMap::new();
     case.add_ratios(Bytes::mib(64), &mut ratios);
     assert!(!ratios.contains_key("pause_512m_4k"));
     assert!(ratios.contains_key("throughput_512m_4k"));
-    assert_eq!(case.rows().len(), 1);
+    assert_eq!(rows(&case).len(), 2);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The memory of the target: full, of the wanted page size, and not worth compressing.
 //!
-//! [`Memory`] is one private anonymous mapping. [`Xorshift`] makes both its content and the
-//! writer's choices: the same in every run, so that both tools face the same work.
+//! [`Memory`] is one private anonymous mapping. Its content is the same in every run, so that both
+//! tools face the same work.
 
 use faultless_pages::Bytes;
 use faultless_uffd::{MapError, Mapping};
@@ -9,6 +9,7 @@ use faultless_uffd::{MapError, Mapping};
 use crate::exit::{Exit, Failure};
 
 use crate::bench::snapshot::PageKind;
+use crate::bench::snapshot::random::Xorshift;
 
 const PAGE: usize = 4096;
 /// Filled at a stretch: small enough for the cache, large enough to be one fault of a huge page.
@@ -38,9 +39,7 @@ impl Memory {
         let mut random = Xorshift::new(1);
         let mut stretch = vec![0; STRETCH];
         for offset in (0..size).step_by(STRETCH) {
-            for word in stretch.chunks_exact_mut(8) {
-                word.copy_from_slice(&random.next().to_ne_bytes());
-            }
+            random.fill(&mut stretch);
             mapping.write(Bytes(offset), &stretch);
         }
         Ok(Memory { mapping, pages: size / PAGE as u64 })
@@ -62,42 +61,9 @@ impl Memory {
     }
 }
 
-/// Marsaglia's xorshift64: fast, never zero, and good enough to defeat compression.
-pub(super) struct Xorshift(u64);
-
-impl Xorshift {
-    /// Starts a sequence; `seed` must not be zero.
-    pub(super) fn new(seed: u64) -> Xorshift {
-        assert_ne!(seed, 0, "zero is a fixed point of xorshift");
-        // Spread, since small seeds give small numbers for the first few steps.
-        Xorshift(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    /// Returns the next number.
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// Returns a number below `bound`.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        let product = u128::from(self.next()) * u128::from(bound);
-        u64::try_from(product >> 64).expect("the upper half of 128 bits")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_stay_below_their_bound_and_reach_it() {
-        let mut random = Xorshift::new(1);
-        let numbers: Vec<u64> = (0..1000).map(|_| random.below(10)).collect();
-        assert_eq!((numbers.iter().min(), numbers.iter().max()), (Some(&0), Some(&9)));
-    }
 
     #[test]
     fn memory_is_full_of_words_that_differ() {

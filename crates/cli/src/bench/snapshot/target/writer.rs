@@ -14,9 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::bench::snapshot::random::Xorshift;
+
 use super::Interval;
 use super::histogram::Histogram;
-use super::memory::{Memory, Xorshift};
+use super::memory::Memory;
 
 /// One operation in this many leaves the hot part of the memory.
 const COLD_EVERY: u64 = 10;
