@@ -6,6 +6,7 @@
 use core::fmt;
 
 use faultless_pages::{Bytes, Va};
+use faultless_uapi::mode::register;
 
 use crate::errno::{EFAULT, ESRCH, Errno};
 use crate::id::{FrameId, ProcessId, SpaceId, ThreadId};
@@ -252,8 +253,11 @@ impl State {
     /// The way of an access through the page table, if it has one, marked as the processor does.
     pub(crate) fn way(&mut self, space: SpaceId, at: Va, write: bool) -> Option<Way> {
         let space = &mut self.spaces[space];
-        let protection = space.areas.find(at)?.protection;
-        if !(if write { protection.write } else { protection.read }) {
+        let area = space.areas.find(at)?;
+        if !(if write { area.protection.write } else { area.protection.read }) {
+            return None;
+        }
+        if area.reports(register::RWP) && space.table.get(at).is_some_and(Entry::uffd_wp) {
             return None;
         }
         match space.table.touch(at, write)? {

@@ -32,6 +32,8 @@ pub enum Advice {
     Huge(bool),
     /// Reclaims first: nothing that can be seen.
     Cold,
+    /// Makes every access fail and drops pages, or ends that.
+    Guard(bool),
     /// Faults pages in.
     Populate {
         /// For stores.
@@ -61,6 +63,7 @@ impl Kernel {
             Advice::DontNeed | Advice::DontNeedLocked | Advice::Free | Advice::Remove => {
                 self.drop_pages(who, range, advice).await
             }
+            Advice::Guard(install) => self.guard_range(space, range, install).await,
             Advice::Populate { write } => self.populate_range(who, range, write).await,
             Advice::Cold => self.state().is_mapped(space, range),
             Advice::DontFork(_) | Advice::Mergeable | Advice::Huge(_) => {

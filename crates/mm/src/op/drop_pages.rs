@@ -97,7 +97,7 @@ impl State {
                 continue;
             }
             self.zap(space, at);
-            if marks && entry.uffd_wp() && entry.frame().is_some() {
+            if marks && entry.uffd_wp() {
                 self.set(space, at, Entry::Marker(Marker::WriteProtected));
             }
         }
@@ -106,8 +106,8 @@ impl State {
             if stays(area, entry) {
                 continue;
             }
-            let marker = (marks && entry.uffd_wp() && entry.frame().is_some())
-                .then_some(Entry::Marker(Marker::WriteProtected));
+            let marker =
+                (marks && entry.uffd_wp()).then_some(Entry::Marker(Marker::WriteProtected));
             self.spaces[space].table.set_huge(at, marker);
             self.machine.put_entry(entry);
         }
@@ -139,7 +139,7 @@ impl State {
         }
     }
 
-    /// Says whether an entry maps a page that belongs to no object.
+    /// Says whether an entry stands for a page that belongs to no object.
     fn is_private_copy(&self, entry: Entry) -> bool {
         match entry {
             Entry::Present(mapped) | Entry::Migrating(mapped) => {
@@ -147,7 +147,9 @@ impl State {
                 matches!(self.machine.frames[head].owner, crate::machine::Owner::Anon { .. })
             }
             Entry::Swapped { .. } => true,
-            Entry::Zero { .. } | Entry::Marker(_) => false,
+            // Poison counts as a page of the mapping.
+            Entry::Marker(marker) => marker == Marker::Poison,
+            Entry::Zero { .. } => false,
         }
     }
 }

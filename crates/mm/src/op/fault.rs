@@ -47,6 +47,11 @@ impl Kernel {
                 self.wait(On::Migration).await;
                 Fault::Retry
             }
+            Some(Entry::Present(_) | Entry::Zero { .. })
+                if self.state().is_closed(access, &area) =>
+            {
+                self.closed_fault(access, &area, guard).await
+            }
             Some(Entry::Present(_) | Entry::Zero { .. }) if access.write => {
                 self.write_fault(access, &area, guard).await
             }

@@ -10,7 +10,8 @@
 //! | `access` | loads and stores of threads, of system calls, of other processes |
 //! | `fault`, `fault_anonymous`, `fault_object`, `fault_write` | an access that finds no way |
 //! | `fault_around` | the neighbours that a load brings along |
-//! | `map`, `unmap`, `remap`, `protect`, `advise`, `drop_pages`, `pin_down` | changes of the map |
+//! | `map`, `unmap`, `remap`, `protect`, `pin_down` | changes of the map |
+//! | `advise`, `drop_pages`, `guard` | advice on memory |
 //! | `object` | making, resizing, punching, reading, writing objects |
 //! | `cache` | the page cache of objects |
 //! | `fork`, `exec`, `exit` | processes |
@@ -30,6 +31,7 @@ mod fault_around;
 mod fault_object;
 mod fault_write;
 mod fork;
+mod guard;
 mod map;
 mod object;
 mod pin_down;

@@ -1,7 +1,15 @@
-//! What `/proc/PID/pagemap` shows.
+//! What `/proc/PID/pagemap` shows: its words, and scans of it.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `entry` | the word of a page |
+//! | `category` | the categories of a page |
+//! | `scan` | PAGEMAP_SCAN: its argument, lot after lot |
+//! | `walk` | one lot: pages that match, protected in passing |
 
+mod category;
 mod entry;
+mod scan;
+mod walk;
+
+pub use scan::Regions;

@@ -14,12 +14,11 @@ pub(crate) struct Mapped {
     pub(crate) dirty: bool,
     /// An access went through.
     pub(crate) accessed: bool,
-    /// Write-protected by a userfaultfd; with `closed`, protected against any access.
+    /// Write-protected by a userfaultfd; in an area registered for RWP, protected against any
+    /// access.
     pub(crate) uffd_wp: bool,
     /// An anonymous page nobody else may have: it may be written without a copy, and moved.
     pub(crate) exclusive: bool,
-    /// No access goes through (the kernel's PROTNONE).
-    pub(crate) closed: bool,
 }
 
 impl Mapped {
@@ -32,7 +31,6 @@ impl Mapped {
             accessed: true,
             uffd_wp: false,
             exclusive: false,
-            closed: false,
         }
     }
 }

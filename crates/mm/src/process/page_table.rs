@@ -60,7 +60,7 @@ impl PageTable {
             }
         };
         if let Entry::Present(mapped) = entry {
-            if mapped.closed || (write && !mapped.writable) {
+            if write && !mapped.writable {
                 return None;
             }
             mapped.accessed = true;
@@ -136,6 +136,12 @@ impl PageTable {
             next = table.end();
         }
         tables
+    }
+
+    /// The parts of a range that lie in one table each, empty or not, in order.
+    pub(crate) fn parts_of(&self, range: VaRange) -> Vec<VaRange> {
+        let tables = range.widen(self.span).chunks(self.span.bytes());
+        tables.filter_map(|table| table.intersect(range)).collect()
     }
 
     /// Every entry, base pages first.

@@ -11,7 +11,7 @@ use faultless_pages::{PageSize, Va, VaRange};
 use crate::errno::{ESRCH, Errno};
 use crate::id::{FrameId, RootId, SpaceId};
 use crate::kernel::State;
-use crate::machine::{Machine, Owner};
+use crate::machine::{Kind, Machine, Owner};
 use crate::process::area::Area;
 use crate::process::areas::Areas;
 use crate::process::entry::Entry;
@@ -126,6 +126,14 @@ impl State {
     /// The area that holds an address.
     pub(crate) fn area(&self, space: SpaceId, at: Va) -> Option<Area> {
         self.spaces[space].areas.find(at).copied()
+    }
+
+    /// The page of an area: a huge one in hugetlb memory.
+    pub(crate) fn page_of(&self, area: &Area) -> PageSize {
+        match area.kind() {
+            Some(Kind::Hugetlb(size)) => size,
+            _ => self.profile.page_size,
+        }
     }
 
     /// The entry of an address.

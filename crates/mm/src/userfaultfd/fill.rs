@@ -225,10 +225,7 @@ impl State {
 
     /// Bytes of a page of an area.
     pub(super) fn step_of(&self, area: &Area) -> u64 {
-        match area.kind() {
-            Some(Kind::Hugetlb(size)) => size.bytes().0,
-            _ => self.profile.page().0,
-        }
+        self.page_of(area).bytes().0
     }
 
     /// Checks that an entry gives way to a page.

@@ -10,7 +10,9 @@
 //! | `wait` | a fault that waits for its resolution |
 //! | `events` | FORK, REMAP, REMOVE, UNMAP: telling and waiting until told |
 //! | `fill` | what COPY, ZEROPAGE, CONTINUE and POISON have in common |
-//! | `copy`, `zeropage`, `continue_`, `poison`, `move_`, `write_protect`, `wake` | a request each |
+//! | `copy`, `zeropage`, `continue_`, `poison`, `move_`, `wake` | a request each |
+//! | `write_protect`, `read_protect`, `set_mode` | WRITEPROTECT; RWPROTECT, SET_MODE |
+//! | `protect_pages` | putting protection on pages, taking it off |
 //! | `close` | the end of the last descriptor |
 //!
 //! # Locking
@@ -27,24 +29,29 @@ mod fill;
 mod handshake;
 mod open;
 mod poison;
+mod protect_pages;
 mod queue;
+mod read_protect;
 mod register;
 mod request;
+mod set_mode;
 mod unregister;
 mod wait;
 mod wake;
+mod write_protect;
 mod zeropage;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use faultless_uapi::UFFD_USER_MODE_ONLY;
-use faultless_uapi::feature::{FEATURE_WP_ASYNC, FEATURE_WP_UNPOPULATED};
+use faultless_uapi::feature::{FEATURE_RWP_ASYNC, FEATURE_WP_ASYNC, FEATURE_WP_UNPOPULATED};
 
 pub(crate) use events::Announcement;
 pub use open::OpenFlags;
 pub(crate) use queue::{Event, Waiter};
 pub use request::Argument;
+pub(crate) use request::User;
 pub(crate) use wait::Reason;
 
 use crate::id::SpaceId;
@@ -97,6 +104,16 @@ impl Userfaultfd {
     /// Stores to protected pages are let through and recorded.
     pub(crate) fn wp_is_async(&self) -> bool {
         self.has(FEATURE_WP_ASYNC)
+    }
+
+    /// Accesses to closed pages are let through and recorded.
+    pub(crate) fn rwp_is_async(&self) -> bool {
+        self.has(FEATURE_RWP_ASYNC)
+    }
+
+    /// Enables some features and disables others.
+    fn switch(&mut self, enable: u64, disable: u64) {
+        self.features = self.features.map(|features| (features | enable) & !disable);
     }
 
     /// Anonymous memory is protected where no page is yet.

@@ -18,14 +18,14 @@ pub enum Argument<'a> {
 }
 
 /// An argument and the thread whose memory it is in.
-pub(super) struct User<'a> {
-    pub(super) who: ThreadId,
-    argument: Argument<'a>,
+pub(crate) struct User<'a> {
+    pub(crate) who: ThreadId,
+    pub(crate) argument: Argument<'a>,
 }
 
 impl User<'_> {
     /// Copies the beginning of the struct in.
-    pub(super) async fn get<const N: usize>(&self, kernel: &Kernel) -> Result<[u8; N], Errno> {
+    pub(crate) async fn get<const N: usize>(&self, kernel: &Kernel) -> Result<[u8; N], Errno> {
         match &self.argument {
             Argument::Bytes(bytes) => bytes.first_chunk::<N>().copied().ok_or(EFAULT),
             Argument::Word(word) => {
@@ -48,7 +48,7 @@ impl User<'_> {
     }
 
     /// Copies a field of the struct out.
-    pub(super) async fn put(
+    pub(crate) async fn put(
         &mut self,
         kernel: &Kernel,
         offset: usize,
@@ -139,6 +139,9 @@ impl Kernel {
             ioctl::UFFDIO_ZEROPAGE => self.zeropage(id, user).await,
             ioctl::UFFDIO_CONTINUE => self.continue_request(id, user).await,
             ioctl::UFFDIO_POISON => self.poison(id, user).await,
+            ioctl::UFFDIO_WRITEPROTECT => self.write_protect(id, user).await,
+            ioctl::UFFDIO_RWPROTECT => self.read_protect(id, user).await,
+            ioctl::UFFDIO_SET_MODE => self.set_mode(id, user).await,
             _ => Err(EINVAL),
         }
     }

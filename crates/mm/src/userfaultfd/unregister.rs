@@ -8,7 +8,7 @@ use crate::errno::{EINVAL, ENOMEM, Errno};
 use crate::id::{ContextId, SpaceId};
 use crate::kernel::{Kernel, State};
 use crate::machine::Kind;
-use crate::process::{Area, Entry, Marker};
+use crate::process::Area;
 use crate::sched::{Lock, Mode};
 use crate::userfaultfd::request::User;
 
@@ -78,32 +78,5 @@ impl State {
         let areas = self.spaces[space].areas.within(range);
         let registered = areas.filter(|area| area.registration.is_some());
         registered.filter_map(|area| Some(area.part(area.range.intersect(range)?))).collect()
-    }
-
-    /// Takes write-protection and its markers off the pages of an area, if it reports any.
-    pub(crate) fn clear_protection(&mut self, space: SpaceId, area: &Area) {
-        if !area.reports(register::WP | register::RWP) {
-            return;
-        }
-        let table = &mut self.spaces[space].table;
-        for (at, entry) in table.list(area.range) {
-            table.set(at, unprotected(entry));
-        }
-        let huge: alloc::vec::Vec<_> = table.huge_in(area.range).collect();
-        for (at, entry) in huge {
-            table.set_huge(at, unprotected(entry));
-        }
-    }
-}
-
-/// The entry without the protection of a userfaultfd. What may be written is found out by the
-/// next store.
-fn unprotected(entry: Entry) -> Option<Entry> {
-    match entry.with_uffd_wp(false) {
-        Entry::Marker(Marker::WriteProtected) => None,
-        Entry::Present(mapped) => {
-            Some(Entry::Present(crate::process::Mapped { closed: false, ..mapped }))
-        }
-        entry => Some(entry),
     }
 }

@@ -105,10 +105,7 @@ impl State {
 
     /// The first address of the page at an address, which in hugetlb memory is a huge one.
     pub(crate) fn page_at(&self, area: &Area, at: Va) -> Va {
-        match area.kind() {
-            Some(crate::machine::Kind::Hugetlb(size)) => at.align_down(size),
-            _ => at.align_down(self.profile.page_size),
-        }
+        at.align_down(self.page_of(area))
     }
 
     /// Says whether the page table still gives a reason to wait.
@@ -116,15 +113,15 @@ impl State {
         if self.profile.bugs.lost_wake {
             return true;
         }
-        match self.entry(access.space, self.page_at(area, access.at)) {
-            None | Some(Entry::Marker(Marker::WriteProtected)) => true,
-            Some(Entry::Present(mapped)) => match reason {
-                Reason::WriteProtected => !mapped.writable,
-                Reason::Closed => mapped.closed,
-                Reason::Missing | Reason::Minor => false,
-            },
-            Some(Entry::Zero { .. }) => reason == Reason::WriteProtected,
-            Some(_) => false,
+        let entry = self.entry(access.space, self.page_at(area, access.at));
+        match (entry, reason) {
+            (None | Some(Entry::Marker(Marker::WriteProtected)), _) => true,
+            (Some(Entry::Present(mapped)), Reason::WriteProtected) => !mapped.writable,
+            (Some(Entry::Zero { .. }), Reason::WriteProtected) => true,
+            (Some(Entry::Present(_) | Entry::Zero { .. }), Reason::Closed) => {
+                self.is_closed(access, area)
+            }
+            _ => false,
         }
     }
 

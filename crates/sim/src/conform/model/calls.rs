@@ -1,14 +1,15 @@
 //! Each [`Call`] as operations of the model.
 
 use faultless_mm::{
-    Advice, Argument, Behind, Errno, Kernel, MapRequest, NewObject, ProcessId, Protection,
+    Advice, Argument, Behind, Errno, Kernel, MapRequest, NewObject, ProcessId, Protection, Regions,
     RemapRequest, Stop as Signal, ThreadId, errno,
 };
 use faultless_pages::{Bytes, Va};
+use faultless_uapi::PmScanArg;
 
 use super::{Ending, refused};
 use crate::conform::linux::{advice, map, prot, remap};
-use crate::conform::world::{Call, Done, Fd, Stop};
+use crate::conform::world::{Call, Done, Fd, SCAN_ROOM, Stop};
 
 /// Carries a call out, to its end.
 pub(super) async fn carry_out(
@@ -145,9 +146,22 @@ async fn memory(kernel: &Kernel, who: ThreadId, call: &Call) -> Option<Done> {
             let bytes = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
             Done { result: Ok(0), bytes }
         }
+        Call::Scan { ref argument } => scan(kernel, who, argument.clone()).await,
         Call::HugeBytes { at } => valued(Ok(kernel.huge_bytes(who, Va(at)))),
         _ => return None,
     })
+}
+
+/// Scans the own pagemap; the regions come behind the argument.
+async fn scan(kernel: &Kernel, who: ThreadId, mut argument: Vec<u8>) -> Done {
+    let vec = <[u8; size_of::<PmScanArg>()]>::try_from(argument.as_slice())
+        .map_or(0, |bytes| PmScanArg::from_bytes(bytes).vec);
+    let mut bytes = Vec::new();
+    let regions = if vec == SCAN_ROOM { Regions::Bytes(&mut bytes) } else { Regions::Memory };
+    let own = kernel.process_of(who);
+    let result = kernel.scan(who, own, Argument::Bytes(&mut argument), regions).await;
+    argument.extend(bytes);
+    Done { result: result.map_err(refused), bytes: argument }
 }
 
 fn map_request(
@@ -198,6 +212,8 @@ fn advice_of(number: u32) -> Option<Advice> {
         advice::HUGEPAGE => Advice::Huge(true),
         advice::NOHUGEPAGE => Advice::Huge(false),
         advice::COLD => Advice::Cold,
+        advice::GUARD_INSTALL => Advice::Guard(true),
+        advice::GUARD_REMOVE => Advice::Guard(false),
         advice::POPULATE_READ => Advice::Populate { write: false },
         advice::POPULATE_WRITE => Advice::Populate { write: true },
         _ => return None,
