@@ -1,4 +1,5 @@
-//! Runs every conformance body on the model, which needs no kernel and no privileges.
+//! Runs every conformance body on the model, as each kernel it can play; that needs no kernel and no
+//! privileges.
 //!
 //! Names given as arguments select bodies, `--list` names them, `--times` tells how long each took.
 
@@ -8,14 +9,20 @@ use std::process::ExitCode;
 
 use faultless_mm::Profile;
 use faultless_sim::conform::model::ModelWorlds;
+use faultless_sim::conform::run::Worlds;
 use faultless_sim::conform::runner::run_in;
 
 fn main() -> ExitCode {
-    let Ok(worlds) = ModelWorlds::probe(Profile::linux_6_18()) else {
+    let profiles =
+        [Profile::linux_6_12(), Profile::linux_6_18(), Profile::linux_7_2(), Profile::linux_7_3()];
+    let probed: Result<Vec<ModelWorlds>, _> =
+        profiles.into_iter().map(ModelWorlds::probe).collect();
+    let Ok(worlds) = probed else {
         // Its cases could not even begin.
         return ExitCode::FAILURE;
     };
-    match run_in(std::env::args().skip(1), &worlds, &mut std::io::stdout().lock()) {
+    let kinds: Vec<&dyn Worlds> = worlds.iter().map(|kind| kind as &dyn Worlds).collect();
+    match run_in(std::env::args().skip(1), &kinds, &mut std::io::stdout().lock()) {
         Ok(true) => ExitCode::SUCCESS,
         // An error here means that nobody reads what is printed.
         Ok(false) | Err(_) => ExitCode::FAILURE,

@@ -76,22 +76,27 @@ pub fn run_on_kernel(
     Ok(tally.failures.is_empty() && restored.is_ok())
 }
 
-/// Runs the cases a command line names in worlds of any kind; false when a case failed.
+/// Runs the cases a command line names in worlds of any kind, one kind after the other; false when
+/// a case failed in any.
 ///
 /// # Errors
 /// When nothing can be written to `out`.
 pub fn run_in(
     arguments: impl Iterator<Item = String>,
-    worlds: &dyn Worlds,
+    kinds: &[&dyn Worlds],
     out: &mut impl Write,
 ) -> io::Result<bool> {
     let wish = Wish::parse(arguments);
     if wish.list {
         return list(&wish, out);
     }
-    let tally = run_cases(&wish, worlds, &[], out)?;
-    report(&wish, &tally, out)?;
-    Ok(tally.failures.is_empty())
+    let mut all_passed = true;
+    for worlds in kinds {
+        let tally = run_cases(&wish, *worlds, &[], out)?;
+        report(&wish, &tally, out)?;
+        all_passed &= tally.failures.is_empty();
+    }
+    Ok(all_passed)
 }
 
 fn list(wish: &Wish, out: &mut impl Write) -> io::Result<bool> {
