@@ -16,6 +16,8 @@ pub enum On {
     Event(ContextId, u64),
     /// A message of a userfaultfd.
     Message(ContextId),
+    /// A userfaultfd that is being closed to have let its memory go.
+    LetGo(ContextId),
     /// An entry to stop being on the move.
     Migration,
     /// Something that is no part of the kernel, by a number its embedder gave it.
@@ -107,7 +109,7 @@ impl Tasks {
     pub(crate) fn interrupt(&mut self, thread: ThreadId, fatal: bool) {
         for task in &mut self.list {
             let Status::Blocked(on) = task.status else { continue };
-            let killable = !matches!(on, On::Lock(_) | On::Migration);
+            let killable = !matches!(on, On::Lock(_) | On::LetGo(_) | On::Migration);
             let interruptible = killable && (fatal || !matches!(on, On::Event(..)));
             if task.thread == thread && interruptible {
                 task.status = Status::Ready;

@@ -57,6 +57,8 @@ impl Kernel {
                 state.contexts[id].space
             };
             self.let_go(id, space).await;
+            self.state().contexts[id].let_go = true;
+            self.tasks().wake(On::LetGo(id));
             self.wake_all(id);
             let events: Vec<u64> =
                 self.state().contexts[id].events.iter().map(|event| event.ticket).collect();

@@ -67,6 +67,8 @@ pub(crate) struct Userfaultfd {
     pub(crate) features: Option<u64>,
     /// The last descriptor is closed.
     pub(crate) released: bool,
+    /// It is closed, and no area names it any more.
+    pub(crate) let_go: bool,
     /// Events that were raised and whose threads have not gone on.
     pub(crate) changing: u32,
     /// Faults nobody has read, oldest first.
@@ -84,6 +86,7 @@ impl Userfaultfd {
             flags,
             features: None,
             released: false,
+            let_go: false,
             changing: 0,
             pending: VecDeque::new(),
             delivered: Vec::new(),

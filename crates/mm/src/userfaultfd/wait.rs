@@ -55,6 +55,11 @@ impl Kernel {
         if let Some(end) = self.state().refuses_userfault(access, id) {
             return end;
         }
+        if self.state().contexts[id].released {
+            guard.release().await;
+            self.wait_for_release(id).await;
+            return Fault::Retry;
+        }
         let ticket = self.state().queue_fault(access, area, id, reason);
         self.pause(Point::Recheck).await;
         let must_wait = self.state().must_wait(access, area, reason);
@@ -69,6 +74,14 @@ impl Kernel {
         thread.signalled = false;
         if thread.dying { Fault::Killed } else { Fault::Retry }
     }
+
+    /// Waits until a userfaultfd that is being closed has let its memory go. The kernel tries the
+    /// access again and again until then.
+    async fn wait_for_release(&self, id: ContextId) {
+        while !self.state().contexts[id].let_go {
+            self.wait(On::LetGo(id)).await;
+        }
+    }
 }
 
 impl State {
@@ -80,8 +93,6 @@ impl State {
             Some(Fault::Killed)
         } else if context.has(FEATURE_SIGBUS) || (in_kernel && context.is_user_mode_only()) {
             Some(Fault::Bus)
-        } else if context.released {
-            Some(Fault::Retry)
         } else {
             None
         }
