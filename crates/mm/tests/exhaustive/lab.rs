@@ -10,9 +10,9 @@ use faultless_mm::{
     Argument, Call, Choice, Kernel, MapRequest, OpenFlags, Profile, Runner, ThreadId,
 };
 use faultless_pages::{Bytes, Va};
-use faultless_uapi::ioctl::{UFFDIO_API, UFFDIO_REGISTER};
-use faultless_uapi::mode::register;
-use faultless_uapi::{UFFD_API, UffdioApi, UffdioRange, UffdioRegister};
+use faultless_uapi::ioctl::{UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT};
+use faultless_uapi::mode::writeprotect;
+use faultless_uapi::{UFFD_API, UffdioApi, UffdioRange, UffdioRegister, UffdioWriteprotect};
 
 use crate::ops::{Ending, Op, Site};
 
@@ -30,8 +30,10 @@ pub(crate) struct Before {
     pub(crate) filled: bool,
     /// Features of the userfaultfd.
     pub(crate) features: u64,
-    /// Modes of registration beside MISSING.
+    /// Modes of registration.
     pub(crate) modes: u64,
+    /// The memory is write-protected.
+    pub(crate) protected: bool,
     /// The handler does not wake who waits for a page that is there already.
     pub(crate) forgets_to_wake: bool,
 }
@@ -82,7 +84,7 @@ impl Lab {
     }
 
     fn furnish(&mut self) {
-        let Before { filled, features, modes, .. } = self.before;
+        let Before { filled, features, modes: mode, protected, .. } = self.before;
         for page in 0..PAGES {
             self.put(self.site.yard.add(Bytes(page * PAGE)), 0x600 + page);
         }
@@ -92,9 +94,12 @@ impl Lab {
         let api = UffdioApi { api: UFFD_API, features, ..UffdioApi::default() };
         self.request(UFFDIO_API, &mut api.to_bytes());
         let range = UffdioRange { start: self.site.memory.0, len: PAGES * PAGE };
-        let mode = register::MISSING | modes;
         let register = UffdioRegister { range, mode, ioctls: 0 };
         self.request(UFFDIO_REGISTER, &mut register.to_bytes());
+        if protected {
+            let protect = UffdioWriteprotect { range, mode: writeprotect::WP };
+            self.request(UFFDIO_WRITEPROTECT, &mut protect.to_bytes());
+        }
     }
 
     fn request(&mut self, request: u32, argument: &mut [u8]) {

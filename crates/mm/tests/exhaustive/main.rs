@@ -14,12 +14,23 @@ use std::collections::BTreeSet;
 
 use faultless_mm::{Bugs, Counterexample, Profile, explore};
 use faultless_uapi::feature::{FEATURE_EVENT_FORK, FEATURE_EVENT_REMOVE, FEATURE_EVENT_UNMAP};
+use faultless_uapi::mode::register;
 
 use lab::{Before, Lab, Outcome};
 use ops::Op;
 
-const MISSING: Before = Before { filled: false, features: 0, modes: 0, forgets_to_wake: false };
+const MISSING: Before = Before {
+    filled: false,
+    features: 0,
+    modes: register::MISSING,
+    protected: false,
+    forgets_to_wake: false,
+};
 const FILLED: Before = Before { filled: true, ..MISSING };
+const PROTECTED: Before =
+    Before { modes: register::MISSING | register::WP, protected: true, ..FILLED };
+
+const EVENTS: u64 = FEATURE_EVENT_REMOVE | FEATURE_EVENT_UNMAP | FEATURE_EVENT_FORK;
 
 /// Every order of things that are there so many times each.
 fn orders(counts: &[usize]) -> Vec<Vec<usize>> {
@@ -76,8 +87,9 @@ fn search(
     default: usize,
 ) -> Result<u64, Counterexample> {
     // With an event pending, requests see a change begun and not done: no order of whole ones.
-    let told = before.features != 0;
-    let allowed = sequential(&Profile { bugs: Bugs::UP_TO_7_3, ..profile.clone() }, before, ops);
+    let told = before.features & EVENTS != 0;
+    let mended = Bugs { unregister_leaves_wp_waiters: false, ..Bugs::UP_TO_7_3 };
+    let allowed = sequential(&Profile { bugs: mended, ..profile.clone() }, before, ops);
     explore(bound(default), |trial| {
         let mut lab = Lab::new(profile, before);
         for (number, op) in ops.iter().enumerate() {
@@ -94,7 +106,11 @@ fn search(
 }
 
 fn check(before: Before, ops: &[Op], default: usize) -> u64 {
-    match search(&Profile::linux_6_18(), before, ops, default) {
+    check_with(&Profile::linux_6_18(), before, ops, default)
+}
+
+fn check_with(profile: &Profile, before: Before, ops: &[Op], default: usize) -> u64 {
+    match search(profile, before, ops, default) {
         Ok(runs) => runs,
         Err(counterexample) => panic!("{counterexample}"),
     }
@@ -149,10 +165,63 @@ fn operations_beside_changes_of_the_map_end_as_one_after_the_other() {
 
 #[test]
 fn operations_beside_events_all_end() {
-    let features = FEATURE_EVENT_REMOVE | FEATURE_EVENT_UNMAP | FEATURE_EVENT_FORK;
-    let told = Before { features, ..MISSING };
+    let told = Before { features: EVENTS, ..MISSING };
     let ops = [Op::Drop(0), Op::Unmap(0), Op::Fork, Op::Copy(0), Op::Load(0), Op::Serve];
     check_pairs(&[told, Before { filled: true, ..told }], &ops, 2);
+}
+
+#[test]
+fn operations_beside_protection_end_as_one_after_the_other() {
+    let open = Before { protected: false, ..PROTECTED };
+    let ops = [
+        Op::Protect(0, true),
+        Op::Protect(0, false),
+        Op::Store(0),
+        Op::Load(0),
+        Op::Copy(0),
+        Op::Drop(0),
+        Op::Fork,
+    ];
+    check_pairs(&[PROTECTED, open], &ops, 3);
+    check_triples(&[PROTECTED], &ops[..5], 1);
+}
+
+#[test]
+fn operations_beside_move_end_as_one_after_the_other() {
+    let ops = [
+        Op::Move(0),
+        Op::Copy(0),
+        Op::Load(0),
+        Op::DropYard(0),
+        Op::StoreYard(0),
+        Op::Fork,
+        Op::Drop(0),
+        Op::MoveAll,
+    ];
+    check_pairs(&[MISSING, FILLED], &ops, 3);
+    check_triples(&[MISSING], &ops[..6], 1);
+}
+
+/// Runs a search whose bug must show.
+fn finds(bugs: Bugs, profile: Profile, before: Before, ops: &[Op]) -> Counterexample {
+    check_with(&profile, before, ops, 2);
+    let found = search(&Profile { bugs, ..profile }, before, ops, 2);
+    found.expect_err("an interleaving that shows the bug")
+}
+
+#[test]
+fn a_writer_left_asleep_by_unregister_is_found() {
+    let mended = Bugs { unregister_leaves_wp_waiters: false, ..Bugs::UP_TO_7_3 };
+    let profile = Profile { bugs: mended, ..Profile::linux_6_18() };
+    let before = Before { modes: register::WP, forgets_to_wake: true, ..PROTECTED };
+    let found = finds(Bugs::UP_TO_7_3, profile, before, &[Op::Store(0), Op::Unregister]);
+    assert!(found.what.starts_with("never ends"), "{found}");
+}
+
+#[test]
+fn poison_that_copy_overwrites_is_found() {
+    let bugs = Bugs { copy_over_poison: true, ..Bugs::UP_TO_7_3 };
+    finds(bugs, Profile::linux_7_3(), MISSING, &[Op::Poison(0), Op::Copy(0)]);
 }
 
 /// A handler that forgets to wake who waits for a page that is there already.

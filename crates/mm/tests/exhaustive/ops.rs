@@ -3,10 +3,12 @@
 use faultless_mm::{Advice, Argument, Errno, Kernel, Stop, ThreadId};
 use faultless_pages::{Bytes, Va};
 use faultless_uapi::ioctl::{
-    UFFDIO_COPY, UFFDIO_MOVE, UFFDIO_UNREGISTER, UFFDIO_WAKE, UFFDIO_WRITEPROTECT, UFFDIO_ZEROPAGE,
+    UFFDIO_COPY, UFFDIO_MOVE, UFFDIO_POISON, UFFDIO_UNREGISTER, UFFDIO_WAKE, UFFDIO_WRITEPROTECT,
+    UFFDIO_ZEROPAGE,
 };
 use faultless_uapi::{
-    UffdMsg, UffdioCopy, UffdioMove, UffdioRange, UffdioWriteprotect, UffdioZeropage, event,
+    UffdMsg, UffdioCopy, UffdioMove, UffdioPoison, UffdioRange, UffdioWriteprotect, UffdioZeropage,
+    event,
 };
 
 use crate::lab::{PAGE, PAGES};
@@ -24,6 +26,8 @@ pub(crate) enum Op {
     CopyAll,
     /// Fills with zeros.
     Zero(u64),
+    /// Poisons the page.
+    Poison(u64),
     /// Moves a page of the yard here.
     Move(u64),
     /// Moves every page of the yard here.
@@ -121,6 +125,10 @@ impl Site {
             Op::Zero(page) => {
                 let zero = UffdioZeropage { range: self.range(page, 1), mode: 0, zeropage: 0 };
                 self.request(UFFDIO_ZEROPAGE, zero.to_bytes(), Some(24)).await
+            }
+            Op::Poison(page) => {
+                let poison = UffdioPoison { range: self.range(page, 1), mode: 0, updated: 0 };
+                self.request(UFFDIO_POISON, poison.to_bytes(), Some(24)).await
             }
             Op::Move(page) => self.move_pages(page, 1).await,
             Op::MoveAll => self.move_pages(0, PAGES).await,
