@@ -68,6 +68,11 @@ fn closing_with_faults_pending_is_found() {
 }
 
 #[test]
+fn installing_before_protecting_is_found() {
+    found(Flaw::ProtectsLater);
+}
+
+#[test]
 fn asking_a_page_server_only_once_is_found() {
     found(Flaw::AsksOnce);
 }

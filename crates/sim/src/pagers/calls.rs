@@ -1,8 +1,12 @@
 //! The requests a pager makes, as the bytes of the ABI.
 
 use faultless_mm::{Argument, Errno, Kernel, ThreadId};
-use faultless_uapi::ioctl::{UFFDIO_API, UFFDIO_COPY, UFFDIO_REGISTER, UFFDIO_WAKE};
-use faultless_uapi::{UFFD_API, UffdMsg, UffdioApi, UffdioCopy, UffdioRange, UffdioRegister};
+use faultless_uapi::ioctl::{
+    UFFDIO_API, UFFDIO_COPY, UFFDIO_REGISTER, UFFDIO_WAKE, UFFDIO_WRITEPROTECT,
+};
+use faultless_uapi::{
+    UFFD_API, UffdMsg, UffdioApi, UffdioCopy, UffdioRange, UffdioRegister, UffdioWriteprotect,
+};
 
 /// Most messages read at once.
 const BATCH: usize = 16;
@@ -33,6 +37,12 @@ impl Calls {
 
     pub(super) async fn wake(&self, range: UffdioRange) -> Result<(), Errno> {
         self.request(UFFDIO_WAKE, range.to_bytes()).await
+    }
+
+    /// Protects with [`faultless_uapi::mode::writeprotect::WP`], unprotects and wakes with 0.
+    pub(super) async fn protect(&self, range: UffdioRange, mode: u64) -> Result<(), Errno> {
+        let argument = UffdioWriteprotect { range, mode };
+        self.request(UFFDIO_WRITEPROTECT, argument.to_bytes()).await
     }
 
     async fn request<const N: usize>(

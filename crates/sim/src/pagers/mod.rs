@@ -2,7 +2,7 @@
 //!
 //! Threads of a program load, store and discard pages while the [pager](Flaw) serves their faults
 //! through the bytes of the ABI, and is told at some moment to finish: to bring what is missing,
-//! and to let go. In half of the runs it fetches from a server over a bad network. Everything runs
+//! to say which pages were never written, and to let go. In half of the runs it fetches from a server over a bad network. Everything runs
 //! on the memory manager of `faultless-mm`, a step at a time, in an order drawn from the seed.
 //! Afterwards the [checkers](crate::check) read what was done.
 //!
@@ -35,6 +35,8 @@ pub enum Flaw {
     IgnoresExisting,
     /// Turned away by a pending event, it waits for the next message before it tries again.
     PollsOnAgain,
+    /// It installs a page first and protects it afterwards.
+    ProtectsLater,
     /// It asks its page server once, though the network loses packets.
     AsksOnce,
     /// It takes whatever the server answers for the page it asked for last.
@@ -50,7 +52,7 @@ impl Flaw {
         match self {
             Flaw::ServesInReadOrder => "stale",
             Flaw::IgnoresExisting | Flaw::PollsOnAgain | Flaw::AsksOnce => "liveness",
-            Flaw::ClosesEarly | Flaw::TakesAnyAnswer => "content",
+            Flaw::ClosesEarly | Flaw::ProtectsLater | Flaw::TakesAnyAnswer => "content",
         }
     }
 }

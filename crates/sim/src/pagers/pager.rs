@@ -1,8 +1,10 @@
-//! The pager: serves faults, and lets go when told to.
+//! The pager: serves faults, takes note of what is written, and lets go when told to.
 //!
 //! # Invariants
 //! - What a page is served with is decided when it is installed, after all that was read: pages
 //!   that were given up are zeros.
+//! - Where it tracks, a page is written only after the pager has taken note of it, for it comes
+//!   protected.
 //! - Work that a pending event turns away is tried again without waiting for a message: nothing
 //!   tells when the event is over.
 
@@ -12,8 +14,8 @@ use std::rc::Rc;
 
 use faultless_mm::Errno;
 use faultless_mm::errno::{EAGAIN, EEXIST};
-use faultless_uapi::event::{PAGEFAULT, REMOVE};
-use faultless_uapi::mode::copy;
+use faultless_uapi::event::{PAGEFAULT, REMOVE, fault_flag};
+use faultless_uapi::mode::{copy, writeprotect};
 use faultless_uapi::{UffdMsg, UffdioRange};
 
 use super::Flaw;
@@ -57,12 +59,13 @@ impl Layout {
     }
 }
 
-/// A missing page somebody waits for.
+/// What somebody waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Job {
-    page: Page,
-    /// Where what it is served with lies, if that was decided already.
-    content: Option<u64>,
+enum Job {
+    /// A missing page. Where what it is served with lies, if that was decided already.
+    Install(Page, Option<u64>),
+    /// A page to be written that is protected.
+    Unprotect(Page),
 }
 
 /// A pager at work.
@@ -71,6 +74,8 @@ pub(super) struct Pager {
     pub(super) layout: Layout,
     pub(super) source: Source,
     pub(super) flaw: Option<Flaw>,
+    /// It protects what it installs, to take note of what is written.
+    pub(super) tracks: bool,
     pub(super) order: Rc<Cell<Order>>,
     pub(super) history: Rc<RefCell<History>>,
     pub(super) account: Account,
@@ -82,6 +87,8 @@ pub(super) struct Account {
     jobs: Vec<Job>,
     /// Pages that were given up, and are zeros from then on.
     dropped: BTreeSet<Page>,
+    /// Pages that were written since they were installed.
+    written: BTreeSet<Page>,
 }
 
 impl Pager {
@@ -128,15 +135,21 @@ impl Pager {
     }
 
     fn take_fault(&mut self, message: &UffdMsg) {
-        let page = self.layout.page(message.pagefault().address);
+        let fault = message.pagefault();
+        let page = self.layout.page(fault.address);
         let content = self.has(Flaw::ServesInReadOrder).then(|| self.content(page));
-        self.account.jobs.push(Job { page, content });
+        let protected = fault.flags & fault_flag::WP != 0;
+        let job = if protected { Job::Unprotect(page) } else { Job::Install(page, content) };
+        self.account.jobs.push(job);
     }
 
     fn give_up(&mut self, message: &UffdMsg) {
         let range = message.remove();
         let pages = self.layout.page(range.start)..self.layout.page(range.end);
-        self.account.dropped.extend(pages);
+        for page in pages {
+            self.account.dropped.insert(page);
+            self.account.written.remove(&page);
+        }
     }
 
     /// Where the content of a page is.
@@ -147,10 +160,20 @@ impl Pager {
 
     async fn work(&mut self) {
         for job in std::mem::take(&mut self.account.jobs) {
-            if self.install(job.page, job.content).await == Err(EAGAIN) {
+            let done = match job {
+                Job::Install(page, content) => self.install(page, content).await,
+                Job::Unprotect(page) => self.unprotect(page).await,
+            };
+            if done == Err(EAGAIN) {
                 self.account.jobs.push(job);
             }
         }
+    }
+
+    /// Takes note that a page is written, and lets who writes go on.
+    async fn unprotect(&mut self, page: Page) -> Result<(), Errno> {
+        self.account.written.insert(page);
+        self.calls.protect(self.layout.range(page), 0).await
     }
 
     /// Brings a page somebody waits for, and the one behind it.
@@ -174,28 +197,47 @@ impl Pager {
         if from == self.layout.source(page) {
             self.source.bring(&self.calls, page).await;
         }
+        let (range, later) = (self.layout.range(page), self.has(Flaw::ProtectsLater));
+        let mode = if self.tracks && !later { mode | copy::WP } else { mode };
         let deed = self.history.borrow_mut().begin(PAGER, page, What::Install);
-        let filled = self.calls.copy(self.layout.range(page), from, mode).await;
+        let filled = self.calls.copy(range, from, mode).await;
         match filled {
             Ok(()) => self.history.borrow_mut().end(deed),
             Err(_) => self.history.borrow_mut().strike(deed),
         }
+        if self.tracks && later && filled.is_ok() {
+            self.calls.protect(range, writeprotect::WP).await?;
+        }
         filled
     }
 
-    /// Brings everything that is missing.
+    /// Brings everything that is missing, and says what was not written.
     async fn finish(&mut self) {
         let missing = (0..self.layout.pages).filter(|page| !self.account.dropped.contains(page));
-        self.account.jobs.extend(missing.map(|page| Job { page, content: None }));
-        while !self.account.jobs.is_empty() {
-            if self.order.get() == Order::Die {
-                return;
-            }
+        self.account.jobs.extend(missing.map(|page| Job::Install(page, None)));
+        while !self.account.jobs.is_empty() && self.order.get() != Order::Die {
             self.work().await;
             if !self.account.jobs.is_empty() {
                 self.rest().await;
             }
             self.hear().await;
+        }
+        // The dead make no claims.
+        if self.tracks && self.order.get() != Order::Die {
+            self.claim();
+        }
+    }
+
+    /// Claims that pages which were not written hold what they were served with.
+    fn claim(&self) {
+        let mut history = self.history.borrow_mut();
+        for page in (0..self.layout.pages).filter(|page| !self.account.written.contains(page)) {
+            let word = match self.account.dropped.contains(&page) {
+                true => 0,
+                false => history.before.get(&page).copied().unwrap_or(0),
+            };
+            let deed = history.begin(PAGER, page, What::Load(0));
+            history.end_load(deed, word);
         }
     }
 }

@@ -85,10 +85,14 @@ impl Scene {
             self.history.borrow_mut().now += 1;
         };
         self.end();
+        let mut findings = check(&self.history.borrow());
+        // What the memory manager keeps twice must agree, whatever its users do.
+        let contradiction = self.kernel.audit().err();
+        findings.extend(contradiction.map(|what| Finding { checker: "audit", what }));
         Report {
             seed: self.seed,
             steps,
-            findings: check(&self.history.borrow()),
+            findings,
             interleaving: self.play.runner.trace().map(ToString::to_string),
             swarm: self.swarm,
         }

@@ -10,8 +10,8 @@ use faultless_mm::{
 };
 use faultless_pages::{Bytes, Va};
 use faultless_uapi::UffdioRange;
-use faultless_uapi::feature::FEATURE_EVENT_REMOVE;
-use faultless_uapi::mode::register::MISSING;
+use faultless_uapi::feature::{FEATURE_EVENT_REMOVE, FEATURE_PAGEFAULT_FLAG_WP};
+use faultless_uapi::mode::register::{MISSING, WP};
 
 use super::Flaw;
 use super::calls::Calls;
@@ -81,11 +81,13 @@ impl Scene {
         let layout = self.map(pages)?;
         let words = (0..pages).map(|page| (page, FIRST_WORD + page));
         self.history = Rc::new(RefCell::new(History::new(words, PATIENCE)));
+        let tracks = self.random.happens(Odds::one_in(2));
         let pager = Pager {
-            calls: self.open(&layout)?,
+            calls: self.open(&layout, if tracks { MISSING | WP } else { MISSING })?,
             layout,
             source: self.source(layout, flaw),
             flaw,
+            tracks,
             order: Rc::clone(&self.order),
             history: Rc::clone(&self.history),
             account: Account::default(),
@@ -177,13 +179,13 @@ impl Scene {
         Ok(Layout { region, source, pages, page_bytes })
     }
 
-    fn open(&mut self, layout: &Layout) -> Result<Calls, Errno> {
+    fn open(&mut self, layout: &Layout, mode: u64) -> Result<Calls, Errno> {
         let (kernel, who) = (self.kernel.clone(), self.pager);
         let fd = kernel.userfaultfd(who, OpenFlags::NONBLOCK | OpenFlags::CLOEXEC)?;
         let calls = Calls { kernel, who, fd };
         let range = UffdioRange { start: layout.region, len: layout.pages * layout.page_bytes };
-        self.now(calls.handshake(FEATURE_EVENT_REMOVE))?;
-        self.now(calls.register(range, MISSING))?;
+        self.now(calls.handshake(FEATURE_EVENT_REMOVE | FEATURE_PAGEFAULT_FLAG_WP))?;
+        self.now(calls.register(range, mode))?;
         Ok(calls)
     }
 }
