@@ -206,7 +206,8 @@ impl Lab {
         Ok((told, words))
     }
 
-    /// The words of memory and yard as a process sees them that faults nothing in.
+    /// The words of memory and yard, without faulting anything in. Where a missing page is one of
+    /// zeros (in plain memory, and a child has no other) there is no difference to see.
     fn words(&mut self, who: ThreadId) -> Vec<u64> {
         const THERE: u64 = 1 << 63;
         const NOTHING: u64 = u64::MAX;
@@ -215,7 +216,8 @@ impl Lab {
             for (page, entry) in (0..).zip(self.kernel.pagemap(who, start, PAGES)) {
                 let mut out = [0; 8];
                 if entry & THERE == 0 {
-                    words.push(NOTHING);
+                    let plain = start == self.site.yard || who != self.site.who;
+                    words.push(if plain { 0 } else { NOTHING });
                     continue;
                 }
                 let at = start.add(Bytes(page * PAGE));

@@ -203,9 +203,9 @@ fn operations_beside_move_end_as_one_after_the_other() {
 }
 
 /// Runs a search whose bug must show.
-fn finds(bugs: Bugs, profile: Profile, before: Before, ops: &[Op]) -> Counterexample {
-    check_with(&profile, before, ops, 2);
-    let found = search(&Profile { bugs, ..profile }, before, ops, 2);
+fn finds(bugs: Bugs, profile: &Profile, before: Before, ops: &[Op]) -> Counterexample {
+    check_with(profile, before, ops, 2);
+    let found = search(&Profile { bugs, ..profile.clone() }, before, ops, 2);
     found.expect_err("an interleaving that shows the bug")
 }
 
@@ -214,14 +214,14 @@ fn a_writer_left_asleep_by_unregister_is_found() {
     let mended = Bugs { unregister_leaves_wp_waiters: false, ..Bugs::UP_TO_7_3 };
     let profile = Profile { bugs: mended, ..Profile::linux_6_18() };
     let before = Before { modes: register::WP, forgets_to_wake: true, ..PROTECTED };
-    let found = finds(Bugs::UP_TO_7_3, profile, before, &[Op::Store(0), Op::Unregister]);
+    let found = finds(Bugs::UP_TO_7_3, &profile, before, &[Op::Store(0), Op::Unregister]);
     assert!(found.what.starts_with("never ends"), "{found}");
 }
 
 #[test]
 fn poison_that_copy_overwrites_is_found() {
     let bugs = Bugs { copy_over_poison: true, ..Bugs::UP_TO_7_3 };
-    finds(bugs, Profile::linux_7_3(), MISSING, &[Op::Poison(0), Op::Copy(0)]);
+    finds(bugs, &Profile::linux_7_3(), MISSING, &[Op::Poison(0), Op::Copy(0)]);
 }
 
 /// A handler that forgets to wake who waits for a page that is there already.
