@@ -2,9 +2,10 @@
 //!
 //! Threads of a program load, store and discard pages while the [pager](Flaw) serves their faults
 //! through the bytes of the ABI, and is told at some moment to finish: to bring what is missing,
-//! to say which pages were never written, and to let go. In half of the runs it fetches from a server over a bad network. Everything runs
-//! on the memory manager of `faultless-mm`, a step at a time, in an order drawn from the seed.
-//! Afterwards the [checkers](crate::check) read what was done.
+//! to say which pages were never written, and to let go. In half of the runs it fetches from a
+//! server over a bad network. Everything runs on the memory manager of `faultless-mm`, a step at a
+//! time, in an order drawn from the seed. Afterwards the [checkers](crate::check) read what was
+//! done.
 //!
 //! | file | holds |
 //! |---|---|
