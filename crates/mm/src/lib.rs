@@ -55,7 +55,7 @@ pub use id::{
 };
 pub use kernel::Kernel;
 pub use machine::Content;
-pub use op::{Advice, Behind, MapRequest, NewObject, RemapRequest, Stop};
+pub use op::{Advice, Age, Behind, MapRequest, NewObject, RemapRequest, Stop};
 pub use pagemap::Regions;
 pub use process::Protection;
 pub use profile::{Bugs, Profile};

@@ -42,6 +42,11 @@ pub struct Profile {
     pub refuses_foreign_unregister: bool,
     /// Droppable memory cannot be registered (6.17).
     pub refuses_droppable: bool,
+    /// MOVE locks the family a page leaves, and walks of the reverse map need not lock the page
+    /// (up to 6.17). Since then every walk holds the page.
+    pub move_locks_family: bool,
+    /// MOVE moves pages behind the first with the tables still locked (6.18).
+    pub move_batches: bool,
     /// COPY and CONTINUE leave guards alone (7.2).
     pub copy_respects_guards: bool,
     /// COPY and CONTINUE leave poison alone (7.3).
@@ -77,8 +82,11 @@ pub struct Bugs {
     /// A fault does not look again after it queued itself: a page that came meanwhile wakes
     /// nobody, and who is told EEXIST and wakes nobody leaves the thread asleep for good.
     pub lost_wake: bool,
-    /// MOVE does not look for the page in the swap cache.
+    /// MOVE does not look for the page in the swap cache (6.8 to 6.13).
     pub move_forgets_swap_cache: bool,
+    /// MOVE that found no page in the swap cache does not look again once the tables are locked
+    /// (up to 6.15).
+    pub move_forgets_swap_recheck: bool,
     /// A walk of the reverse map does not look again, once it has the lock, whether MOVE gave
     /// the page another root meanwhile.
     pub walk_forgets_root_check: bool,
@@ -92,6 +100,7 @@ impl Bugs {
         copy_over_poison: false,
         lost_wake: false,
         move_forgets_swap_cache: false,
+        move_forgets_swap_recheck: false,
         walk_forgets_root_check: false,
     };
 }
@@ -115,6 +124,8 @@ impl Profile {
             pending_event_in_out_field: true,
             refuses_foreign_unregister: true,
             refuses_droppable: true,
+            move_locks_family: false,
+            move_batches: true,
             copy_respects_guards: false,
             copy_respects_poison: false,
             copy_rechecks_area: false,
@@ -137,6 +148,8 @@ impl Profile {
             pending_event_in_out_field: false,
             refuses_foreign_unregister: false,
             refuses_droppable: false,
+            move_locks_family: true,
+            move_batches: false,
             ..Profile::linux_6_18()
         }
     }
@@ -171,6 +184,12 @@ impl Profile {
     #[must_use]
     pub fn offers(&self, features: u64) -> bool {
         self.features & features == features
+    }
+
+    /// What a table of base entries covers: 512 pages.
+    pub(crate) fn table_span(&self) -> PageSize {
+        let span = Bytes(self.page().0 * 512);
+        PageSize::new(span).expect("a power of two")
     }
 
     /// Bytes of a base page.

@@ -53,6 +53,8 @@ pub(crate) struct Frame {
     pub(crate) slot: Option<SlotId>,
     /// The content is lost.
     pub(crate) poisoned: bool,
+    /// Nobody needs the content unless it is stored to: reclaim may drop it.
+    pub(crate) lazy: bool,
 }
 
 const FRESH: Frame = Frame {
@@ -64,7 +66,28 @@ const FRESH: Frame = Frame {
     owner: Owner::Nobody,
     slot: None,
     poisoned: false,
+    lazy: false,
 };
+
+/// Neighbouring frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) first: FrameId,
+    pub(crate) count: usize,
+}
+
+impl Block {
+    /// How far behind the first a frame lies, if it is one of them.
+    pub(crate) fn part(self, frame: FrameId) -> Option<usize> {
+        let part = frame.0.checked_sub(self.first.0)?;
+        (part < self.count).then_some(part)
+    }
+
+    /// The frame so far behind the first.
+    pub(crate) fn at(self, part: usize) -> FrameId {
+        FrameId(self.first.0 + part)
+    }
+}
 
 /// What became of a frame that was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +157,32 @@ impl Frames {
         match self.all[head.0].size {
             Size::Huge(count) | Size::Hugetlb(count) => count,
             Size::Base | Size::Part(_) => 1,
+        }
+    }
+
+    /// Says whether a frame is part of a transparent huge page.
+    pub(crate) fn is_transparent(&self, id: FrameId) -> bool {
+        matches!(self.all[self.head(id).0].size, Size::Huge(_))
+    }
+
+    /// The frames of the page with this head.
+    pub(crate) fn block(&self, head: FrameId) -> Block {
+        Block { first: head, count: self.count(head) }
+    }
+
+    /// Makes base pages of a huge one, each with so many entries that map it; those with none are
+    /// free. The caller's use goes to the part it wants to keep.
+    pub(crate) fn split(&mut self, head: FrameId, maps: &[u32], keep: FrameId) {
+        for (index, maps) in maps.iter().enumerate() {
+            let id = FrameId(head.0 + index);
+            let part = &mut self.all[id.0];
+            part.size = Size::Base;
+            part.maps = *maps;
+            part.uses = *maps + u32::from(id == keep);
+            if part.uses == 0 {
+                *part = FRESH;
+                self.free.push(id);
+            }
         }
     }
 

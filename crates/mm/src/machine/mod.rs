@@ -13,7 +13,7 @@ mod object;
 mod swap;
 
 pub use content::Content;
-pub(crate) use frame::{Frames, Owner};
+pub(crate) use frame::{Block, Frames, Owner};
 pub(crate) use object::{Cached, Kind, Object};
 pub(crate) use swap::Swap;
 
@@ -77,11 +77,17 @@ impl Machine {
         }
     }
 
-    /// Drops one use of a swap slot; with the last one its page leaves the swap cache.
+    /// Drops one use of a swap slot. With the last one its page leaves the swap cache, unless an
+    /// entry maps it.
     pub(crate) fn put_slot(&mut self, slot: crate::id::SlotId) {
-        if let Some(frame) = self.swap.put(slot) {
-            self.frames[frame].slot = None;
-            self.put_frame(frame);
+        self.swap[slot].uses -= 1;
+        if self.swap[slot].uses > 0 {
+            return;
+        }
+        match self.swap[slot].cached {
+            Some(frame) if self.frames[frame].maps > 0 => {}
+            Some(frame) => self.leave_swap_cache(frame),
+            None => self.swap.free(slot),
         }
     }
 }

@@ -43,16 +43,11 @@ impl Swap {
         Some(id)
     }
 
-    /// Frees a slot nobody used yet, or drops one use; returns the frame that must leave the
-    /// swap cache with the last.
-    pub(crate) fn put(&mut self, id: SlotId) -> Option<FrameId> {
-        let slot = &mut self.slots[id.0];
-        slot.uses = slot.uses.saturating_sub(1);
-        if slot.uses > 0 {
-            return None;
-        }
+    /// Frees a slot that nobody uses and that is not in the swap cache.
+    pub(crate) fn free(&mut self, id: SlotId) {
+        debug_assert!(self.slots[id.0].uses == 0 && self.slots[id.0].cached.is_none(), "in use");
+        self.slots[id.0] = Slot::default();
         self.free.push(id);
-        core::mem::take(slot).cached
     }
 
     /// Slots in use, those that only the swap cache knows included.

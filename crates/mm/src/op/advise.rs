@@ -34,6 +34,8 @@ pub enum Advice {
     Cold,
     /// Makes every access fail and drops pages, or ends that.
     Guard(bool),
+    /// Reclaims now.
+    PageOut,
     /// Faults pages in.
     Populate {
         /// For stores.
@@ -65,6 +67,7 @@ impl Kernel {
             }
             Advice::Guard(install) => self.guard_range(space, range, install).await,
             Advice::Populate { write } => self.populate_range(who, range, write).await,
+            Advice::PageOut => self.page_out(space, range).await,
             Advice::Cold => self.state().is_mapped(space, range),
             Advice::DontFork(_) | Advice::Mergeable | Advice::Huge(_) => {
                 self.change_traits(space, range, advice).await

@@ -42,6 +42,9 @@ impl Kernel {
             }
             Some(Entry::Marker(Marker::Poison)) => Fault::Poisoned,
             Some(Entry::Marker(Marker::Guard)) => Fault::Unmapped,
+            Some(entry @ Entry::Swapped { .. }) => {
+                self.swap_fault(access, &area, guard, entry).await
+            }
             Some(Entry::Migrating(_)) => {
                 drop(guard);
                 self.wait(On::Migration).await;

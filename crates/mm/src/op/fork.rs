@@ -67,7 +67,13 @@ impl Kernel {
         area: &Area,
         registration: Option<Registration>,
     ) {
+        // A walk that has begun shall not miss what is copied from here on.
+        let family = match area.root {
+            Some(root) => Some(self.lock(Lock::Root(root), Mode::Exclusive).await),
+            None => None,
+        };
         let copy = self.state().inherit(child, area, registration);
+        drop(family);
         let tables = self.state().spaces[parent].table.tables_in(area.range);
         for part in tables {
             let guard = self.lock_table(parent, part.start()).await;
@@ -137,10 +143,16 @@ impl State {
                 let kept = Entry::Swapped { slot, exclusive: false, uffd_wp };
                 (kept, Some(kept.with_uffd_wp(uffd_wp && protects)))
             }
-            Entry::Present(mapped) | Entry::Migrating(mapped) => {
+            Entry::Present(mapped) => {
                 let (kept, given) = self.share_page(area, mapped);
                 let given = given.with_uffd_wp(mapped.uffd_wp && protects);
                 (Entry::Present(kept), Some(given))
+            }
+            Entry::Migrating(mapped) => {
+                self.machine.frames.map(mapped.frame);
+                let kept = Mapped { writable: false, exclusive: false, ..mapped };
+                let given = Entry::Migrating(kept).with_uffd_wp(mapped.uffd_wp && protects);
+                (Entry::Migrating(kept), Some(given))
             }
         }
     }

@@ -16,10 +16,15 @@
 //! | `cache` | the page cache of objects |
 //! | `fork`, `exec`, `exit` | processes |
 //! | `area_lock` | finding and locking areas and tables |
-//! | `split` | huge entries to base entries |
+//! | `split` | huge entries to base entries, huge pages to base pages |
+//! | `walk` | visiting every entry that maps a page |
+//! | `age`, `migrate`, `swap_out` | what the kernel does to pages on its own |
+//! | `swap_in` | a fault at a page in swap |
+//! | `pin` | holding on to pages |
 
 mod access;
 mod advise;
+mod age;
 mod area_lock;
 mod cache;
 mod drop_pages;
@@ -33,16 +38,22 @@ mod fault_write;
 mod fork;
 mod guard;
 mod map;
+mod migrate;
 mod object;
+mod pin;
 mod pin_down;
 mod protect;
 mod remap;
 mod split;
+mod swap_in;
+mod swap_out;
 mod unmap;
+mod walk;
 
 pub use access::Stop;
 pub(crate) use access::{Access, From};
 pub use advise::Advice;
+pub use age::Age;
 pub(crate) use fault::Fault;
 pub use map::{Behind, MapRequest};
 pub use object::NewObject;

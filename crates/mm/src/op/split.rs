@@ -1,10 +1,53 @@
-//! A huge entry becomes base entries. The page itself stays one block of frames.
+//! Splitting: a huge entry becomes base entries, a huge page base pages.
+
+use alloc::vec::Vec;
 
 use faultless_pages::{Bytes, Va, VaRange};
 
-use crate::id::{FrameId, SpaceId};
-use crate::kernel::State;
-use crate::process::{Entry, Mapped};
+use crate::errno::{EBUSY, Errno};
+use crate::id::{FrameId, SpaceId, ThreadId};
+use crate::kernel::{Kernel, State};
+use crate::machine::{Block, Owner};
+use crate::op::walk::Spots;
+use crate::sched::{Lock, Mode};
+
+impl Kernel {
+    /// Splits the transparent huge page behind an address, if one is there.
+    ///
+    /// # Errors
+    /// EBUSY while anybody else than entries uses it: a pin, for one.
+    pub async fn split_huge_page(&self, who: ThreadId, at: Va) -> Result<(), Errno> {
+        let Some(frame) = self.hold_page(who, at).await else { return Ok(()) };
+        let head = self.state().machine.frames.head(frame);
+        let folio = self.lock(Lock::Folio(head), Mode::Exclusive).await;
+        let whole = {
+            let state = self.state();
+            state.machine.frames.head(frame) == head && state.machine.frames.is_transparent(head)
+        };
+        let split = if whole { self.split_page(head, frame).await } else { Ok(()) };
+        folio.release().await;
+        self.state().machine.put_frame(frame);
+        split
+    }
+
+    /// Splits a huge page into base pages. The caller holds the lock of its frame, and one use,
+    /// which stays with the part `keep`.
+    ///
+    /// Every entry is put on the move first, so that nobody reaches the page while its parts come
+    /// to count for themselves.
+    ///
+    /// # Errors
+    /// EBUSY while anybody else than entries uses it.
+    pub(crate) async fn split_page(&self, head: FrameId, keep: FrameId) -> Result<(), Errno> {
+        let block = self.state().machine.frames.block(head);
+        let spots = self.lock_spots(head, Mode::Exclusive).await;
+        self.freeze(&spots, block, true).await;
+        let split = self.state().split_frozen(&spots, block, keep);
+        self.thaw(&spots, block, block).await;
+        spots.release().await;
+        split
+    }
+}
 
 impl State {
     /// Splits the transparent huge entry that an address lies inside of, not at the start of.
@@ -15,25 +58,56 @@ impl State {
         }
     }
 
-    /// Splits the huge entry that covers an address, if there is one.
+    /// Splits the huge entry that covers an address, if there is one. The page itself stays one
+    /// block of frames.
     pub(crate) fn split_huge(&mut self, space: SpaceId, at: Va) {
         let table = &mut self.spaces[space].table;
         let span = table.span();
         let page = self.profile.page_size;
         let Some(entry) = table.set_huge(at, None) else { return };
+        table.add_table(at);
         let range = VaRange::of(at.align_down(span), span.bytes());
         for (index, place) in (0..).zip(range.chunks(Bytes(page.bytes().0))) {
-            let part = |mapped: Mapped| Mapped { frame: FrameId(mapped.frame.0 + index), ..mapped };
-            let small = match entry {
-                Entry::Present(mapped) => Entry::Present(part(mapped)),
-                Entry::Migrating(mapped) => Entry::Migrating(part(mapped)),
-                other => other,
-            };
+            let small = entry.with_part(index);
             if let Some(frame) = small.frame() {
                 self.machine.frames.map(frame);
             }
             self.spaces[space].table.set(place.start(), Some(small));
         }
         self.machine.put_entry(entry);
+    }
+
+    /// Makes base pages of a huge one none of whose entries is present.
+    fn split_frozen(&mut self, spots: &Spots, block: Block, keep: FrameId) -> Result<(), Errno> {
+        let head = &self.machine.frames[block.first];
+        // One use is the caller's.
+        if head.uses != head.maps + 1 {
+            return Err(EBUSY);
+        }
+        let (owner, lazy) = (head.owner, head.lazy);
+        let maps = self.count_maps(spots, block);
+        self.machine.frames.split(block.first, &maps, keep);
+        let page = self.profile.page().0;
+        for part in 0..block.count {
+            let frame = &mut self.machine.frames[block.at(part)];
+            if let (Owner::Anon { root, linear }, true) = (owner, frame.uses > 0) {
+                frame.owner = Owner::Anon { root, linear: linear + part as u64 * page };
+                frame.lazy = lazy;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many entries map each frame of a block.
+    fn count_maps(&self, spots: &Spots, block: Block) -> Vec<u32> {
+        let mut maps = alloc::vec![0; block.count];
+        for (space, range) in spots.ranges() {
+            for (_, entry) in self.spaces[*space].table.small_in(*range) {
+                if let Some(part) = entry.frame().and_then(|frame| block.part(frame)) {
+                    maps[part] += 1;
+                }
+            }
+        }
+        maps
     }
 }

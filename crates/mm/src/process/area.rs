@@ -91,6 +91,14 @@ impl Area {
         (distance < self.range.len().0).then(|| self.range.start().add(Bytes(distance)))
     }
 
+    /// The range in which the area shows `len` bytes from a place on, if any of it.
+    pub(crate) fn show(&self, linear: u64, len: Bytes) -> Option<VaRange> {
+        let first = linear.max(self.linear);
+        let last = (linear + len.0).min(self.linear + self.range.len().0);
+        let start = self.range.start().add(Bytes(first - self.linear));
+        (first < last).then(|| VaRange::of(start, Bytes(last - first)))
+    }
+
     /// The part of the area in a range, as an area of its own.
     pub(crate) fn part(&self, range: VaRange) -> Area {
         Area { range, linear: self.linear_of(range.start()), ..*self }

@@ -102,4 +102,14 @@ impl Entry {
             _ => None,
         }
     }
+
+    /// The entry of a huge page as that of one of its parts.
+    pub(crate) fn with_part(self, part: usize) -> Entry {
+        let shift = |mapped: Mapped| Mapped { frame: FrameId(mapped.frame.0 + part), ..mapped };
+        match self {
+            Entry::Present(mapped) => Entry::Present(shift(mapped)),
+            Entry::Migrating(mapped) => Entry::Migrating(shift(mapped)),
+            other => other,
+        }
+    }
 }

@@ -4,10 +4,14 @@
 //! follows the number of entries and never the size of the address space. A huge page, be it
 //! transparent or hugetlb, is one entry at its first address.
 //!
+//! A table of base entries exists from the first of them on, or since somebody wanted to look
+//! into it, until its memory is unmapped: an empty one still keeps huge pages out.
+//!
 //! # Invariants
 //! - No base entry lies in a range that a huge entry covers.
+//! - Every base entry lies in a table.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use faultless_pages::{PageSize, Va, VaRange};
@@ -22,6 +26,10 @@ const PER_TABLE: u64 = 512;
 pub(crate) struct PageTable {
     small: BTreeMap<Va, Entry>,
     huge: BTreeMap<Va, Entry>,
+    /// Where tables of base entries begin.
+    tables: BTreeSet<Va>,
+    /// The table used last: most uses are of the same one.
+    recent: Option<Va>,
     page: PageSize,
     span: PageSize,
 }
@@ -30,7 +38,14 @@ impl PageTable {
     pub(crate) fn new(page: PageSize) -> PageTable {
         let span = PageSize::new(faultless_pages::Bytes(page.bytes().0 * PER_TABLE));
         let span = span.expect("a power of two");
-        PageTable { small: BTreeMap::new(), huge: BTreeMap::new(), page, span }
+        PageTable {
+            small: BTreeMap::new(),
+            huge: BTreeMap::new(),
+            tables: BTreeSet::new(),
+            recent: None,
+            page,
+            span,
+        }
     }
 
     /// The range that a huge entry covers, and a table of base entries.
@@ -88,7 +103,10 @@ impl PageTable {
     pub(crate) fn set(&mut self, at: Va, entry: Option<Entry>) -> Option<Entry> {
         debug_assert!(entry.is_none() || self.huge(at).is_none(), "a base page in a huge one");
         match entry {
-            Some(entry) => self.small.insert(at.align_down(self.page), entry),
+            Some(entry) => {
+                self.add_table(at);
+                self.small.insert(at.align_down(self.page), entry)
+            }
             None => self.small.remove(&at.align_down(self.page)),
         }
     }
@@ -96,9 +114,34 @@ impl PageTable {
     /// Sets or clears a huge entry and returns what was there.
     pub(crate) fn set_huge(&mut self, at: Va, entry: Option<Entry>) -> Option<Entry> {
         match entry {
-            Some(entry) => self.huge.insert(at.align_down(self.span), entry),
+            Some(entry) => {
+                self.drop_table(at);
+                self.huge.insert(at.align_down(self.span), entry)
+            }
             None => self.huge.remove(&at.align_down(self.span)),
         }
+    }
+
+    /// Says whether there is a table of base entries for an address, be it empty.
+    pub(crate) fn has_table(&self, at: Va) -> bool {
+        let base = at.align_down(self.span);
+        self.recent == Some(base) || self.tables.contains(&base)
+    }
+
+    /// Makes the table of base entries for an address, unless a huge page is there.
+    pub(crate) fn add_table(&mut self, at: Va) {
+        let base = at.align_down(self.span);
+        if self.recent != Some(base) && self.huge(at).is_none() {
+            self.tables.insert(base);
+            self.recent = Some(base);
+        }
+    }
+
+    /// Drops the table of base entries for an address, which must be empty.
+    pub(crate) fn drop_table(&mut self, at: Va) {
+        let base = at.align_down(self.span);
+        self.tables.remove(&base);
+        self.recent = self.recent.filter(|recent| *recent != base);
     }
 
     /// Base entries in a range, in order.

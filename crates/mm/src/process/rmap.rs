@@ -3,19 +3,16 @@
 //! A frame knows its owner: a family of areas and a place in it, or an object and an offset. The
 //! areas of the family, or of the object, that cover the place are looked at one by one.
 //!
-//! # Concurrency
-//! MOVE changes the family of a frame. A walk therefore reads the family, locks it, and reads it
-//! again: if it is another now, the walk begins anew.
+//! Nothing is locked here; `op::walk` does that.
 
 use alloc::vec::Vec;
 
-use faultless_pages::Va;
+use faultless_pages::{Bytes, Va, VaRange};
 
 use crate::id::{FrameId, ObjectId, RootId, SpaceId};
-use crate::kernel::{Guard, Kernel, State};
+use crate::kernel::State;
 use crate::machine::Owner;
 use crate::process::area::Area;
-use crate::sched::{Lock, Mode};
 
 impl State {
     /// Every place that may map a frame by its owner, whether it does or not.
@@ -40,6 +37,39 @@ impl State {
         self.places(frame).into_iter().filter(maps).collect()
     }
 
+    /// The ranges in which areas of a family show `len` bytes from a place on.
+    pub(crate) fn ranges_in_family(
+        &self,
+        root: RootId,
+        linear: u64,
+        len: Bytes,
+    ) -> Vec<(SpaceId, VaRange)> {
+        let mut ranges = Vec::new();
+        for space in &self.roots[root].spaces {
+            let areas = self.spaces[*space].areas.all();
+            let family = areas.filter(|area| area.root == Some(root));
+            let shown = family.filter_map(|area| area.show(linear, len));
+            ranges.extend(shown.map(|range| (*space, range)));
+        }
+        ranges
+    }
+
+    /// The ranges in which areas show `len` bytes of an object from an offset on.
+    pub(crate) fn ranges_of_object(
+        &self,
+        object: ObjectId,
+        offset: u64,
+        len: Bytes,
+    ) -> Vec<(SpaceId, VaRange)> {
+        let mut ranges = Vec::new();
+        for (id, space) in self.spaces.iter() {
+            let areas = space.areas.all().filter(|area| area.object() == Some(object));
+            let shown = areas.filter_map(|area| area.show(offset, len));
+            ranges.extend(shown.map(|range| (id, range)));
+        }
+        ranges
+    }
+
     fn places_in_family(&self, root: RootId, linear: u64) -> Vec<(SpaceId, Va)> {
         let mut places = Vec::new();
         for space in &self.roots[root].spaces {
@@ -59,23 +89,5 @@ impl State {
             places.extend(areas.filter_map(|area| Some((id, area.address_of(offset)?))));
         }
         places
-    }
-}
-
-impl Kernel {
-    /// Locks the family of an anonymous frame against changes of who maps it; `None` when the
-    /// frame has no family any more.
-    pub(crate) async fn lock_family(&self, frame: FrameId) -> Option<Guard> {
-        loop {
-            let owner = self.state().machine.frames[frame].owner;
-            let Owner::Anon { root, .. } = owner else { return None };
-            let guard = self.lock(Lock::Root(root), Mode::Shared).await;
-            let state = self.state();
-            let same = matches!(state.machine.frames[frame].owner,
-                Owner::Anon { root: now, .. } if now == root);
-            if same || state.profile.bugs.walk_forgets_root_check {
-                return Some(guard);
-            }
-        }
     }
 }

@@ -68,12 +68,19 @@ impl Machine {
         self.put_frame(head);
     }
 
+    /// Puts a frame into the swap cache.
+    pub(crate) fn enter_swap_cache(&mut self, frame: FrameId, slot: crate::id::SlotId) {
+        self.frames.get(frame);
+        self.frames[frame].slot = Some(slot);
+        self.swap[slot].cached = Some(frame);
+    }
+
     /// Takes a frame out of the swap cache; its slot is freed if nobody names it.
     pub(crate) fn leave_swap_cache(&mut self, frame: FrameId) {
         let Some(slot) = self.frames[frame].slot.take() else { return };
         self.swap[slot].cached = None;
         if self.swap[slot].uses == 0 {
-            self.swap.put(slot);
+            self.swap.free(slot);
         }
         self.put_frame(frame);
     }

@@ -13,6 +13,7 @@
 //! | `copy`, `zeropage`, `continue_`, `poison`, `move_`, `wake` | a request each |
 //! | `write_protect`, `read_protect`, `set_mode` | WRITEPROTECT; RWPROTECT, SET_MODE |
 //! | `protect_pages` | putting protection on pages, taking it off |
+//! | `move_areas`, `move_step`, `move_page`, `move_swapped`, `move_huge` | the parts of MOVE |
 //! | `close` | the end of the last descriptor |
 //!
 //! # Locking
@@ -27,6 +28,12 @@ mod copy;
 mod events;
 mod fill;
 mod handshake;
+mod move_;
+mod move_areas;
+mod move_huge;
+mod move_page;
+mod move_step;
+mod move_swapped;
 mod open;
 mod poison;
 mod protect_pages;

@@ -138,6 +138,7 @@ impl Kernel {
             ioctl::UFFDIO_COPY => self.copy(id, user).await,
             ioctl::UFFDIO_ZEROPAGE => self.zeropage(id, user).await,
             ioctl::UFFDIO_CONTINUE => self.continue_request(id, user).await,
+            ioctl::UFFDIO_MOVE => self.move_request(id, user).await,
             ioctl::UFFDIO_POISON => self.poison(id, user).await,
             ioctl::UFFDIO_WRITEPROTECT => self.write_protect(id, user).await,
             ioctl::UFFDIO_RWPROTECT => self.read_protect(id, user).await,

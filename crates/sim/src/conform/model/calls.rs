@@ -140,6 +140,7 @@ async fn memory(kernel: &Kernel, who: ThreadId, call: &Call) -> Option<Done> {
             None => valued(Err(errno::EINVAL)),
         },
         Call::Lock { at, len } => nothing(kernel.lock_memory(who, Va(at), Bytes(len)).await),
+        Call::Pin { at, len } => number(kernel.pin(who, Va(at), Bytes(len)).await),
         Call::SpecialMemory => valued(kernel.special_memory(who).map(|at| at.0)),
         Call::Pagemap { at, pages } => {
             let words = kernel.pagemap(who, Va(at), pages);
@@ -214,6 +215,7 @@ fn advice_of(number: u32) -> Option<Advice> {
         advice::COLD => Advice::Cold,
         advice::GUARD_INSTALL => Advice::Guard(true),
         advice::GUARD_REMOVE => Advice::Guard(false),
+        advice::PAGEOUT => Advice::PageOut,
         advice::POPULATE_READ => Advice::Populate { write: false },
         advice::POPULATE_WRITE => Advice::Populate { write: true },
         _ => return None,

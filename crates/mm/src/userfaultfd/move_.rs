@@ -1,0 +1,142 @@
+//! MOVE: pages change hands without being copied.
+//!
+//! Page after page: what lies at the source decides the step, and a step that finds its entries
+//! changed is taken again without the caller hearing of it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `move_areas` | which areas may take part, locking both |
+//! | `move_step` | what lies at the source, what that leads to |
+//! | `move_page` | a base page in memory |
+//! | `move_swapped` | a page in swap, which stays there |
+//! | `move_huge` | a huge page, whole |
+//!
+//! # Locking
+//! Both areas, shared; the context's *changing* lock, shared; per page the frame, on kernels that
+//! want it the family the frame leaves, then the tables of both ends in the order of addresses.
+
+use faultless_pages::{Bytes, Va, VaRange};
+use faultless_uapi::feature::FEATURE_MOVE;
+use faultless_uapi::mode::move_::{ALLOW_SRC_HOLES, DONTWAKE};
+use faultless_uapi::{UffdioMove, UffdioRange};
+
+use crate::errno::{EAGAIN, EINTR, EINVAL, Errno};
+use crate::id::{ContextId, SpaceId, ThreadId};
+use crate::kernel::Kernel;
+use crate::process::Area;
+use crate::sched::{Lock, Mode};
+use crate::userfaultfd::request::User;
+
+const OUT_AT: usize = core::mem::offset_of!(UffdioMove, move_);
+
+/// What a request wants moved.
+pub(super) struct Removal {
+    pub(super) dst: VaRange,
+    pub(super) src: VaRange,
+    /// Holes at the source count as moved.
+    pub(super) holes: bool,
+    pub(super) wakes: bool,
+}
+
+/// The two areas, locked, and where in them the move has got to.
+#[derive(Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) space: SpaceId,
+    pub(super) dst_area: Area,
+    pub(super) src_area: Area,
+    pub(super) dst: Va,
+    pub(super) src: Va,
+    /// What is left to move.
+    pub(super) left: Bytes,
+    pub(super) holes: bool,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// So many bytes are done.
+    Done(Bytes),
+    /// Something changed under way: the step is taken again.
+    Again,
+}
+
+impl Kernel {
+    /// Moves pages of the caller's memory to a place registered here.
+    pub(super) async fn move_request(
+        &self,
+        id: ContextId,
+        mut user: User<'_>,
+    ) -> Result<u64, Errno> {
+        if !self.state().profile.offers(FEATURE_MOVE) {
+            return Err(EINVAL);
+        }
+        self.refuse_if_changing(id, &mut user, Some(OUT_AT)).await?;
+        let request = UffdioMove::from_bytes(user.get_head::<OUT_AT, _>(self).await?);
+        let space = self.state().contexts[id].space;
+        if self.state().space_of(user.who) != space {
+            return Err(EINVAL);
+        }
+        let range = |start| self.state().possible(UffdioRange { start, len: request.len });
+        let (dst, src) = (range(request.dst)?, range(request.src)?);
+        if request.mode & !(DONTWAKE | ALLOW_SRC_HOLES) != 0 {
+            return Err(EINVAL);
+        }
+        let holes = request.mode & ALLOW_SRC_HOLES != 0;
+        let wakes = request.mode & DONTWAKE == 0;
+        let removal = Removal { dst, src, holes, wakes };
+        self.state().get_space(space)?;
+        let result = self.move_range(id, user.who, &removal).await;
+        self.put_space(space).await;
+        user.put_result(self, OUT_AT, result).await?;
+        let done = result?;
+        if removal.wakes {
+            self.wake_range(id, VaRange::of(dst.start(), Bytes(done)));
+        }
+        if done == request.len { Ok(0) } else { Err(EAGAIN) }
+    }
+
+    /// Moves page by page. The error that stops it is only told when nothing was done.
+    async fn move_range(
+        &self,
+        id: ContextId,
+        who: ThreadId,
+        removal: &Removal,
+    ) -> Result<u64, Errno> {
+        let space = self.state().contexts[id].space;
+        let (areas, guards) = self.lock_both(space, removal).await?;
+        let changing = self.lock(Lock::Changing(id), Mode::Shared).await;
+        if self.state().contexts[id].changing > 0 {
+            return Err(EAGAIN);
+        }
+        self.state().check_both(id, removal, &areas)?;
+        let len = removal.dst.len();
+        let mut done = Bytes(0);
+        let mut stopped = None;
+        while done < len && stopped.is_none() {
+            if self.state().threads[who].dying {
+                stopped = Some(EINTR);
+                break;
+            }
+            let ends = Ends {
+                space,
+                dst_area: areas.dst,
+                src_area: areas.src,
+                dst: removal.dst.start().add(done),
+                src: removal.src.start().add(done),
+                left: Bytes(len.0 - done.0),
+                holes: removal.holes,
+            };
+            match self.move_step(&ends).await {
+                Ok(Step::Done(moved)) => done = Bytes(done.0 + moved.0),
+                Ok(Step::Again) => {}
+                Err(errno) => stopped = Some(errno),
+            }
+        }
+        drop(changing);
+        drop(guards);
+        match stopped {
+            Some(errno) if done.0 == 0 => Err(errno),
+            _ => Ok(done.0),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! One step of a move: what lies at both ends, and what that leads to.
+
+use faultless_pages::Bytes;
+
+use crate::errno::{EBUSY, EEXIST, EFAULT, ENOENT, Errno};
+use crate::kernel::{Guard, Kernel, State};
+use crate::process::Entry;
+use crate::sched::{Lock, Mode, On};
+use crate::userfaultfd::move_::{Ends, Step};
+
+impl Kernel {
+    /// Moves what lies next: a base page, or a huge page whole.
+    pub(super) async fn move_step(&self, ends: &Ends) -> Result<Step, Errno> {
+        let huge = {
+            let state = self.state();
+            let table = &state.spaces[ends.space].table;
+            if table.huge(ends.dst).is_some() {
+                return Err(EEXIST);
+            }
+            table.huge(ends.src)
+        };
+        match huge {
+            Some(entry) if self.state().moves_whole(ends) => self.move_huge(ends, entry).await,
+            Some(entry) => self.split_source(ends, entry).await,
+            None => self.move_base(ends).await,
+        }
+    }
+
+    /// Splits the entry of a huge source; the page behind it is split when its turn comes.
+    async fn split_source(&self, ends: &Ends, entry: Entry) -> Result<Step, Errno> {
+        let table = self.lock_table(ends.space, ends.src).await;
+        {
+            let mut state = self.state();
+            match state.spaces[ends.space].table.huge(ends.src) {
+                Some(Entry::Present(mapped)) if !mapped.exclusive => return Err(EBUSY),
+                Some(now) if now == entry => state.split_huge(ends.space, ends.src),
+                _ => {}
+            }
+        }
+        table.release().await;
+        Ok(Step::Again)
+    }
+
+    async fn move_base(&self, ends: &Ends) -> Result<Step, Errno> {
+        let page = self.state().profile.page();
+        let Some(source) = self.look(ends).await? else { return Ok(Step::Done(page)) };
+        match source {
+            Entry::Zero { .. } => self.move_zero(ends, source).await,
+            Entry::Present(mapped) if !mapped.exclusive => Err(EBUSY),
+            Entry::Present(mapped) => self.move_present(ends, source, mapped.frame).await,
+            Entry::Swapped { exclusive: false, .. } => Err(EBUSY),
+            Entry::Swapped { slot, .. } => self.move_swapped(ends, source, slot).await,
+            Entry::Migrating(_) => {
+                self.wait_for_migration(ends.space, ends.src).await;
+                Ok(Step::Again)
+            }
+            Entry::Marker(_) => Err(EFAULT),
+        }
+    }
+
+    /// Looks at the destination, which must be empty, and then at the source; `None` for a hole
+    /// that counts as moved.
+    async fn look(&self, ends: &Ends) -> Result<Option<Entry>, Errno> {
+        {
+            let mut state = self.state();
+            let table = &mut state.spaces[ends.space].table;
+            if !table.has_table(ends.src) && !ends.holes {
+                return Err(ENOENT);
+            }
+            table.add_table(ends.src);
+            table.add_table(ends.dst);
+        }
+        let dst = self.lock_table(ends.space, ends.dst).await;
+        if self.state().entry(ends.space, ends.dst).is_some() {
+            return Err(EEXIST);
+        }
+        dst.release().await;
+        let src = self.lock_table(ends.space, ends.src).await;
+        let source = self.state().spaces[ends.space].table.small(ends.src);
+        src.release().await;
+        if source.is_none() && !ends.holes {
+            return Err(ENOENT);
+        }
+        Ok(source)
+    }
+
+    /// The page of zeros is moved as itself.
+    async fn move_zero(&self, ends: &Ends, source: Entry) -> Result<Step, Errno> {
+        let tables = self.lock_tables(ends).await;
+        let page = {
+            let mut state = self.state();
+            if !state.is_unchanged(ends, source) {
+                return Ok(Step::Again);
+            }
+            let kept = source.uffd_wp() && state.keeps_wp(ends);
+            let table = &mut state.spaces[ends.space].table;
+            table.set(ends.src, None);
+            table.set(ends.dst, Some(Entry::Zero { uffd_wp: kept }));
+            state.profile.page()
+        };
+        release(tables).await;
+        Ok(Step::Done(page))
+    }
+
+    /// Locks the tables of both ends, in the order of their addresses.
+    pub(super) async fn lock_tables(&self, ends: &Ends) -> [Option<Guard>; 2] {
+        let span = self.state().spaces[ends.space].table.span();
+        let (dst, src) = (ends.dst.align_down(span), ends.src.align_down(span));
+        let first = self.lock(Lock::Table(ends.space, dst.min(src)), Mode::Exclusive).await;
+        if dst == src {
+            return [Some(first), None];
+        }
+        let second = self.lock(Lock::Table(ends.space, dst.max(src)), Mode::Exclusive).await;
+        [Some(first), Some(second)]
+    }
+
+    /// Sleeps until the entry of an address is no longer on the move, or returns at once.
+    pub(crate) async fn wait_for_migration(
+        &self,
+        space: crate::id::SpaceId,
+        at: faultless_pages::Va,
+    ) {
+        let moving = matches!(self.state().entry(space, at), Some(Entry::Migrating(_)));
+        if moving {
+            self.wait(On::Migration).await;
+        }
+    }
+}
+
+/// Gives the tables of both ends back.
+pub(super) async fn release(tables: [Option<Guard>; 2]) {
+    for guard in tables.into_iter().flatten().rev() {
+        guard.release().await;
+    }
+}
+
+impl State {
+    /// Says whether, with both tables locked, the source is what was looked at and the
+    /// destination still empty.
+    pub(super) fn is_unchanged(&self, ends: &Ends, source: Entry) -> bool {
+        let table = &self.spaces[ends.space].table;
+        table.small(ends.src) == Some(source) && table.get(ends.dst).is_none()
+    }
+
+    /// Says whether protection goes along: not on kernels that forget it, and only to where it
+    /// means something.
+    pub(super) fn keeps_wp(&self, ends: &Ends) -> bool {
+        !self.profile.bugs.move_drops_wp && ends.dst_area.reports_wp()
+    }
+
+    /// Says whether the huge page at the source fits whole: both ends at its border, as much
+    /// left to move, and not even an empty table at the destination.
+    fn moves_whole(&self, ends: &Ends) -> bool {
+        let table = &self.spaces[ends.space].table;
+        let span = table.span();
+        let Bytes(len) = span.bytes();
+        ends.dst.is_aligned(span)
+            && ends.src.is_aligned(span)
+            && ends.left.0 >= len
+            && !table.has_table(ends.dst)
+    }
+}
