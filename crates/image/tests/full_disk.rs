@@ -26,9 +26,15 @@ fn big() -> Layout {
     layout(Machine::X86_64, vec![segment(BASE, BASE + PAGES * PAGE, Dumped::All)])
 }
 
-/// Returns the directory if this process runs within a limit.
-fn limited() -> Option<PathBuf> {
-    std::env::var_os(DIRECTORY).map(PathBuf::from)
+/// Returns the directory if this process runs within a limit. Otherwise runs `test`, which is the
+/// caller, within what `shell` sets up for a directory.
+fn limited(test: &str, shell: impl FnOnce(&Path) -> String) -> Option<PathBuf> {
+    let given = std::env::var_os(DIRECTORY).map(PathBuf::from);
+    if given.is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        run_within(&shell(directory.path()), directory.path(), test);
+    }
+    given
 }
 
 /// Runs `test` of this program within what `shell` sets up for `directory`.
@@ -64,11 +70,8 @@ fn mount(options: &str, directory: &Path) -> String {
 
 #[test]
 fn a_full_disk_is_named_and_leaves_no_file() {
-    let Some(directory) = limited() else {
-        let directory = tempfile::tempdir().unwrap();
-        let shell = mount("size=1m", directory.path());
-        return run_within(&shell, directory.path(), "a_full_disk_is_named_and_leaves_no_file");
-    };
+    let test = "a_full_disk_is_named_and_leaves_no_file";
+    let Some(directory) = limited(test, |at| mount("size=1m", at)) else { return };
     let pending = PendingFile::create(&directory.join("a.core"), OnExisting::Refuse).unwrap();
     let writer = RawWriter::new(pending, big()).unwrap();
     let error = (0..PAGES)
@@ -82,11 +85,8 @@ fn a_full_disk_is_named_and_leaves_no_file() {
 
 #[test]
 fn compression_on_a_full_disk_ends_the_same() {
-    let Some(directory) = limited() else {
-        let directory = tempfile::tempdir().unwrap();
-        let shell = mount("size=1m", directory.path());
-        return run_within(&shell, directory.path(), "compression_on_a_full_disk_ends_the_same");
-    };
+    let test = "compression_on_a_full_disk_ends_the_same";
+    let Some(directory) = limited(test, |at| mount("size=1m", at)) else { return };
     let pending = PendingFile::create(&directory.join("a.zst"), OnExisting::Refuse).unwrap();
     let mut writer = CompressedWriter::new(pending, big(), Compression::default()).unwrap();
     let error = (0..PAGES)
@@ -99,13 +99,10 @@ fn compression_on_a_full_disk_ends_the_same() {
 
 #[test]
 fn a_limit_on_files_is_named_before_a_page_is_copied() {
-    let Some(directory) = limited() else {
-        let directory = tempfile::tempdir().unwrap();
-        // The shell counts in units of 512 bytes. Without the trap the signal would end us.
-        let shell = "trap '' XFSZ && ulimit -f 1024";
-        let test = "a_limit_on_files_is_named_before_a_page_is_copied";
-        return run_within(shell, directory.path(), test);
-    };
+    let test = "a_limit_on_files_is_named_before_a_page_is_copied";
+    // The shell counts in units of 512 bytes. Without the trap the signal would end us.
+    let shell = |_: &Path| "trap '' XFSZ && ulimit -f 1024".to_owned();
+    let Some(directory) = limited(test, shell) else { return };
     let pending = PendingFile::create(&directory.join("a.core"), OnExisting::Refuse).unwrap();
     let error = RawWriter::new(pending, big()).err().expect("8 MiB are beyond the limit");
     assert!(matches!(error, WriteError::TooLarge { .. }), "{error}");
@@ -114,11 +111,8 @@ fn a_limit_on_files_is_named_before_a_page_is_copied() {
 
 #[test]
 fn a_read_only_file_system_is_named() {
-    let Some(directory) = limited() else {
-        let directory = tempfile::tempdir().unwrap();
-        let shell = mount("ro", directory.path());
-        return run_within(&shell, directory.path(), "a_read_only_file_system_is_named");
-    };
+    let test = "a_read_only_file_system_is_named";
+    let Some(directory) = limited(test, |at| mount("ro", at)) else { return };
     let error = PendingFile::create(&directory.join("a.core"), OnExisting::Refuse).unwrap_err();
     assert!(matches!(error, WriteError::ReadOnly { .. }), "{error}");
 }

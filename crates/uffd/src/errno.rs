@@ -50,6 +50,18 @@ impl fmt::Display for Described {
     }
 }
 
+/// Prints what an errno means for an operation, where that is known, and its description elsewhere.
+pub(crate) struct Explained(pub(crate) Option<&'static str>, pub(crate) Errno);
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(meaning) => f.write_str(meaning),
+            None => Described(self.1).fmt(f),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use faultless_pages::Bytes;
 use rustix::io::Errno;
 
 use super::Advice;
-use crate::errno::Described;
+use crate::errno::Explained;
 
 /// An operation on memory of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +50,7 @@ impl fmt::Display for MapOp {
 
 /// An operation on memory of this process that the kernel refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot {op} {len} of memory: {}", Reason(*.op, *.errno))]
+#[error("cannot {op} {len} of memory: {}", Explained(meaning(*.op, *.errno), *.errno))]
 pub struct MapError {
     /// What was tried.
     pub op: MapOp,
@@ -59,18 +59,6 @@ pub struct MapError {
     /// What the kernel answered.
     #[source]
     pub errno: Errno,
-}
-
-/// Prints the meaning of an errno, so that no text is built until somebody reads it.
-struct Reason(MapOp, Errno);
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match meaning(self.0, self.1) {
-            Some(text) => f.write_str(text),
-            None => Described(self.1).fmt(f),
-        }
-    }
 }
 
 /// Returns the words for the errnos that have one meaning only.

@@ -5,7 +5,7 @@ use std::fmt;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::errno::Described;
+use crate::errno::Explained;
 
 /// A way of reaching into another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +46,7 @@ impl fmt::Display for ProcessOp {
 
 /// An operation on another process that the kernel refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot {op} process {pid}: {}", self.reason())]
+#[error("cannot {op} process {pid}: {}", Explained(meaning(*.op, *.errno), *.errno))]
 pub struct ProcessError {
     /// What was tried.
     pub op: ProcessOp,
@@ -55,25 +55,6 @@ pub struct ProcessError {
     /// What the kernel answered.
     #[source]
     pub errno: Errno,
-}
-
-impl ProcessError {
-    /// Says what the errno means for this operation, and what to do next.
-    fn reason(&self) -> Reason {
-        Reason(self.op, self.errno)
-    }
-}
-
-/// Prints the meaning of an errno, so that no text is built until somebody reads it.
-struct Reason(ProcessOp, Errno);
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match meaning(self.0, self.1) {
-            Some(text) => f.write_str(text),
-            None => Described(self.1).fmt(f),
-        }
-    }
 }
 
 /// Returns the words for the errnos that have one meaning only.

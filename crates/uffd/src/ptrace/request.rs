@@ -5,6 +5,7 @@
 //! attachment ([`crate::attach`]) calls them in a forked child, where neither is allowed.
 
 use core::ffi::{c_long, c_void};
+use core::ptr;
 
 use rustix::io::Errno;
 
@@ -55,7 +56,7 @@ fn simple(request: libc::c_uint, tid: i32, data: usize) -> Result<c_long, Errno>
     // SAFETY: the requests made through here take `data` as a plain number, so that the kernel
     // neither reads nor writes memory of this process.
     let result =
-        unsafe { libc::ptrace(request, tid, core::ptr::null_mut::<c_void>(), data as *mut c_void) };
+        unsafe { libc::ptrace(request, tid, ptr::null_mut::<c_void>(), data as *mut c_void) };
     check(result)
 }
 
@@ -150,7 +151,7 @@ pub(crate) fn siginfo(tid: i32) -> Result<[u8; 128], Errno> {
         libc::ptrace(
             libc::PTRACE_GETSIGINFO,
             tid,
-            core::ptr::null_mut::<c_void>(),
+            ptr::null_mut::<c_void>(),
             info.as_mut_ptr().cast::<c_void>(),
         )
     };
@@ -162,12 +163,7 @@ pub(crate) fn event_message(tid: i32) -> Result<u64, Errno> {
     let mut message: libc::c_ulong = 0;
     // SAFETY: the kernel writes one unsigned long into `message`.
     let result = unsafe {
-        libc::ptrace(
-            libc::PTRACE_GETEVENTMSG,
-            tid,
-            core::ptr::null_mut::<c_void>(),
-            &raw mut message,
-        )
+        libc::ptrace(libc::PTRACE_GETEVENTMSG, tid, ptr::null_mut::<c_void>(), &raw mut message)
     };
     check(result).map(|_| message)
 }
@@ -197,29 +193,25 @@ pub(crate) fn syscall_entry(tid: i32) -> Result<Option<(u64, [u64; 6])>, Errno> 
 
 /// Reads the signal mask the thread will run with once it is back in user mode.
 pub(crate) fn signal_mask(tid: i32) -> Result<u64, Errno> {
-    let mut mask = 0u64;
-    // SAFETY: the kernel writes `SIGSET_BYTES` bytes into `mask`.
-    let result = unsafe {
-        libc::ptrace(
-            libc::PTRACE_GETSIGMASK,
-            tid,
-            SIGSET_BYTES as *mut c_void,
-            (&raw mut mask).cast::<c_void>(),
-        )
-    };
-    check(result).map(|_| mask)
+    let mut mask = 0;
+    pass_signal_mask(libc::PTRACE_GETSIGMASK, tid, &mut mask)?;
+    Ok(mask)
 }
 
 /// Sets the thread's signal mask.
-pub(crate) fn set_signal_mask(tid: i32, mask: u64) -> Result<(), Errno> {
-    let mut mask = mask;
-    // SAFETY: the kernel reads `SIGSET_BYTES` bytes from `mask`.
+pub(crate) fn set_signal_mask(tid: i32, mut mask: u64) -> Result<(), Errno> {
+    pass_signal_mask(libc::PTRACE_SETSIGMASK, tid, &mut mask)
+}
+
+/// Reads or sets the thread's signal mask.
+fn pass_signal_mask(request: libc::c_uint, tid: i32, mask: &mut u64) -> Result<(), Errno> {
+    // SAFETY: with either request the kernel reads or writes `SIGSET_BYTES` bytes of `mask`.
     let result = unsafe {
         libc::ptrace(
-            libc::PTRACE_SETSIGMASK,
+            request,
             tid,
             SIGSET_BYTES as *mut c_void,
-            (&raw mut mask).cast::<c_void>(),
+            ptr::from_mut(mask).cast::<c_void>(),
         )
     };
     check(result).map(drop)

@@ -6,10 +6,8 @@ use super::layout::{
     Header, MARK_CHURN, SLOT_OTHER, Slot, State, WORD_FIRST, WORD_LAST, WORD_MIDDLE, slot_content,
     slot_home,
 };
-use super::snapshot::{Content, PAGE, Page, Snapshot, word};
+use super::snapshot::{Content, PAGE, Page, Snapshot, ZEROS, word};
 use super::verdict::{Promise, Verdict};
-
-static ZEROS: Page = [0; PAGE];
 
 /// Checks every settled slot, and that at most the running operation's slot is unsettled.
 pub(crate) fn check(

@@ -9,6 +9,8 @@ use anyhow::Result;
 pub(crate) const PAGE: usize = 4096;
 /// One page.
 pub(crate) type Page = [u8; PAGE];
+/// A page nobody has written to.
+pub(crate) static ZEROS: Page = [0; PAGE];
 
 /// What a snapshot has to say about a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

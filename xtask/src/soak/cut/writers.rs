@@ -8,10 +8,8 @@ use super::layout::{
     Header, MARK_WRITER, WORD_FIRST, WORD_IDENTITY, WORD_LAST, WORD_MIDDLE, WORD_SEEN,
     page_identity,
 };
-use super::snapshot::{Content, PAGE, Page, Registers, Snapshot, word};
+use super::snapshot::{Content, PAGE, Page, Registers, Snapshot, ZEROS, word};
 use super::verdict::{Promise, Verdict};
-
-static ZEROS: Page = [0; PAGE];
 
 /// Checks every page of every writer.
 pub(crate) fn check(
