@@ -1,5 +1,5 @@
-//! Runs every conformance body on the model, as each kernel it can play; that needs no kernel and no
-//! privileges.
+//! Runs every conformance body on the model, as each kernel it can play; that needs no kernel and
+//! no privileges.
 //!
 //! Names given as arguments select bodies, `--list` names them, `--times` tells how long each took.
 

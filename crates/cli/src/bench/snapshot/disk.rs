@@ -1,6 +1,6 @@
 //! The physical limit: how long the disk itself takes for as many bytes as a core has.
 //!
-//! [`write`] is called by `session` once a round, in turn with the tools.
+//! [`write()`] is called by `session` once a round, in turn with the tools.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
