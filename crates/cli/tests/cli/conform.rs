@@ -110,6 +110,7 @@ fn the_model_answers_without_a_host_and_is_like_what_it_plays() {
         assert!(report["host"].is_null(), "{report:#}");
         assert_eq!(report["world"], format!("model of kernel {release}"));
         assert_eq!(report["resembles"]["release"], release, "{report:#}");
+        assert_eq!(report["resembles"]["differences"], serde_json::json!([]), "{report:#}");
     }
 }
 
