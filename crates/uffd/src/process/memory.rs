@@ -36,7 +36,7 @@ use crate::sys::last_errno;
 ///
 /// # Kernel
 /// Linux 3.2, `process_vm_readv(2)`. One call for each
-/// [`RANGES_PER_CALL`](super::RANGES_PER_CALL) ranges.
+/// [`RANGES_PER_CALL`] ranges.
 pub fn read_memory(pid: Pid, ranges: &[VaRange], into: &mut [u8]) -> Result<usize, ProcessError> {
     check_lengths(ranges, into.len());
     in_batches(ranges, |done, remote| {
