@@ -126,7 +126,7 @@ impl State {
         };
         for (at, entry) in self.spaces[space].table.list(range) {
             match entry {
-                Entry::Swapped { .. } | Entry::Marker(Marker::Poison) => self.zap(space, at),
+                Entry::Swapped { .. } | Entry::Marker(Marker::Poison { .. }) => self.zap(space, at),
                 Entry::Present(mapped) if self.machine.frames[mapped.frame].maps == 1 => {
                     self.set(space, at, clean(entry));
                 }
@@ -148,7 +148,7 @@ impl State {
             }
             Entry::Swapped { .. } => true,
             // Poison counts as a page of the mapping.
-            Entry::Marker(marker) => marker == Marker::Poison,
+            Entry::Marker(marker) => matches!(marker, Marker::Poison { .. }),
             Entry::Zero { .. } => false,
         }
     }
@@ -156,7 +156,7 @@ impl State {
 
 fn stays(area: &Area, entry: Entry) -> bool {
     match entry {
-        Entry::Marker(Marker::Guard) => true,
+        Entry::Marker(Marker::Guard { .. }) => true,
         Entry::Marker(Marker::WriteProtected) => area.object().is_some(),
         _ => false,
     }

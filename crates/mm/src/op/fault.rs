@@ -40,8 +40,8 @@ impl Kernel {
                     self.object_fault(access, &area, guard).await
                 }
             }
-            Some(Entry::Marker(Marker::Poison)) => Fault::Poisoned,
-            Some(Entry::Marker(Marker::Guard)) => Fault::Unmapped,
+            Some(Entry::Marker(Marker::Poison { .. })) => Fault::Poisoned,
+            Some(Entry::Marker(Marker::Guard { .. })) => Fault::Unmapped,
             Some(entry @ Entry::Swapped { .. }) => {
                 self.swap_fault(access, &area, guard, entry).await
             }

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use faultless_pages::VaRange;
+use faultless_uapi::mode::register;
 
 use crate::errno::Errno;
 use crate::id::{SpaceId, ThreadId};
@@ -10,6 +11,9 @@ use crate::kernel::{Kernel, State};
 use crate::process::{Area, Entry, Mapped, Marker, Registration, Space, TASK_END};
 use crate::sched::{Lock, Mode};
 use crate::userfaultfd::Announcement;
+
+/// Modes that protect pages.
+const PROTECTS: u64 = register::WP | register::RWP;
 
 impl Kernel {
     /// `fork(2)`. Returns the first thread of the child.
@@ -110,8 +114,8 @@ impl State {
     }
 
     fn copy_entries(&mut self, parent: SpaceId, child: SpaceId, area: &Area, range: VaRange) {
-        if !area.reports_wp() && area.root.is_none() && area.shared {
-            // Shared pages are found again in the object.
+        if !area.reports(PROTECTS) && area.root.is_none() {
+            // No page of its own: what is mapped is found again, in the object or as zeros.
             return;
         }
         for (at, entry) in self.spaces[parent].table.list(range) {
@@ -132,12 +136,11 @@ impl State {
 
     /// What the parent keeps of an entry and what the child gets, counted.
     fn share_entry(&mut self, area: &Area, entry: Entry) -> (Entry, Option<Entry>) {
-        let protects = area.reports_wp();
+        let protects = area.reports(PROTECTS);
         match entry {
             Entry::Marker(Marker::WriteProtected) => (entry, protects.then_some(entry)),
-            Entry::Marker(_) | Entry::Zero { .. } => {
-                (entry, Some(entry.with_uffd_wp(entry.uffd_wp() && protects)))
-            }
+            Entry::Marker(marker) => (entry, Some(Entry::Marker(marker.fresh()))),
+            Entry::Zero { uffd_wp } => (entry, Some(entry.with_uffd_wp(uffd_wp && protects))),
             Entry::Swapped { slot, uffd_wp, .. } => {
                 self.machine.swap[slot].uses += 1;
                 let kept = Entry::Swapped { slot, exclusive: false, uffd_wp };

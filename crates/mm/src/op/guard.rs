@@ -80,15 +80,18 @@ impl State {
         part: VaRange,
         install: bool,
     ) -> Result<(), Errno> {
-        let guard = Entry::Marker(Marker::Guard);
         if !install {
-            self.zap_range(space, part, |entry| entry == guard);
+            let guard = |entry| matches!(entry, Entry::Marker(Marker::Guard { .. }));
+            self.zap_range(space, part, guard);
             return Ok(());
         }
         self.split_huge_at(space, part.start());
         self.split_huge_at(space, part.end());
         for piece in part.chunks(self.profile.page()) {
             let at = piece.start();
+            if matches!(self.entry(space, at), Some(Entry::Marker(Marker::Guard { .. }))) {
+                continue;
+            }
             let entry = self.entry(space, at);
             let protected = entry.is_some_and(|entry| area.reports_wp() && entry.uffd_wp());
             if protected && area.object().is_some() {
@@ -97,7 +100,7 @@ impl State {
             }
             self.split_huge(space, at);
             self.zap(space, at);
-            self.set(space, at, guard);
+            self.set(space, at, Entry::Marker(Marker::GUARD));
         }
         Ok(())
     }

@@ -225,7 +225,7 @@ impl State {
         self.add_area(space, moved);
         if area.registration.is_some() && !told {
             let before = Area { range: new, ..*area };
-            self.clear_protection(space, &before);
+            self.clear_protection_moved(space, &before);
         }
     }
 

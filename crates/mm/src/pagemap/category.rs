@@ -59,7 +59,7 @@ impl State {
             Entry::Present(mapped) => PAGE_IS_PRESENT | self.file_category(&mapped),
             Entry::Zero { .. } => PAGE_IS_PRESENT | PAGE_IS_PFNZERO,
             Entry::Migrating(mapped) => PAGE_IS_SWAPPED | self.file_category(&mapped),
-            Entry::Marker(Marker::Guard) => PAGE_IS_SWAPPED | guard,
+            Entry::Marker(Marker::Guard { .. }) => PAGE_IS_SWAPPED | guard,
             Entry::Swapped { .. } | Entry::Marker(_) => PAGE_IS_SWAPPED,
         };
         kind | if entry.uffd_wp() { 0 } else { self.untouched(area) }

@@ -44,7 +44,7 @@ impl State {
             Entry::Present(mapped) => pagemap::PRESENT | self.kind_bits(&mapped),
             Entry::Zero { .. } => pagemap::PRESENT,
             Entry::Swapped { .. } | Entry::Migrating(_) => pagemap::SWAPPED,
-            Entry::Marker(Marker::Guard) if self.profile.shows_guards => {
+            Entry::Marker(Marker::Guard { .. }) if self.profile.shows_guards => {
                 pagemap::SWAPPED | pagemap::GUARD
             }
             Entry::Marker(_) => pagemap::SWAPPED,

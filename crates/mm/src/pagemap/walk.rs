@@ -155,7 +155,7 @@ impl State {
         let all = walk.protects() && walk.room.is_none();
         for piece in part.chunks(page) {
             if all {
-                self.protect_found(space, area, piece);
+                self.protect_scanned(space, area, piece);
                 continue;
             }
             let found = Found::Page(self.entry(space, piece.start()));
@@ -212,13 +212,8 @@ impl State {
             Taken::Until(end) => (end, Some(end)),
         };
         if walk.protects() && categories & PAGE_IS_WRITTEN != 0 && end > run.start() {
-            self.protect_found(space, area, VaRange::new(run.start(), end));
+            self.protect_scanned(space, area, VaRange::new(run.start(), end));
         }
         stopped
-    }
-
-    /// Protects pages that a scan found, those that are not there by markers.
-    fn protect_found(&mut self, space: SpaceId, area: &Area, run: VaRange) {
-        self.protect_part(space, area, run, true);
     }
 }

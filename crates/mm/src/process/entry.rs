@@ -41,9 +41,38 @@ pub(crate) enum Marker {
     /// The page that comes here will be write-protected.
     WriteProtected,
     /// The page is lost: SIGBUS.
-    Poison,
+    Poison {
+        /// A scan met it that protects what it meets.
+        uffd_wp: bool,
+    },
     /// No access: SIGSEGV.
-    Guard,
+    Guard {
+        /// A scan met it that protects what it meets.
+        uffd_wp: bool,
+    },
+}
+
+impl Marker {
+    /// Poison as it comes.
+    pub(crate) const POISON: Marker = Marker::Poison { uffd_wp: false };
+    /// A guard as it comes.
+    pub(crate) const GUARD: Marker = Marker::Guard { uffd_wp: false };
+
+    /// As a child gets it.
+    pub(crate) fn fresh(self) -> Marker {
+        match self {
+            Marker::WriteProtected => Marker::WriteProtected,
+            Marker::Poison { .. } => Marker::POISON,
+            Marker::Guard { .. } => Marker::GUARD,
+        }
+    }
+
+    fn uffd_wp(self) -> bool {
+        match self {
+            Marker::WriteProtected => true,
+            Marker::Poison { uffd_wp } | Marker::Guard { uffd_wp } => uffd_wp,
+        }
+    }
 }
 
 /// An entry. That there is none is told by absence.
@@ -77,7 +106,7 @@ impl Entry {
         match self {
             Entry::Present(mapped) | Entry::Migrating(mapped) => mapped.uffd_wp,
             Entry::Zero { uffd_wp } | Entry::Swapped { uffd_wp, .. } => uffd_wp,
-            Entry::Marker(marker) => marker == Marker::WriteProtected,
+            Entry::Marker(marker) => marker.uffd_wp(),
         }
     }
 
@@ -92,6 +121,15 @@ impl Entry {
             Entry::Zero { .. } => Entry::Zero { uffd_wp },
             Entry::Swapped { slot, exclusive, .. } => Entry::Swapped { slot, exclusive, uffd_wp },
             Entry::Marker(_) => self,
+        }
+    }
+
+    /// The entry as a scan leaves it that protects what it meets: poison and guards too take note.
+    pub(crate) fn scanned(self) -> Entry {
+        match self {
+            Entry::Marker(Marker::Poison { .. }) => Entry::Marker(Marker::Poison { uffd_wp: true }),
+            Entry::Marker(Marker::Guard { .. }) => Entry::Marker(Marker::Guard { uffd_wp: true }),
+            entry => entry.with_uffd_wp(true),
         }
     }
 

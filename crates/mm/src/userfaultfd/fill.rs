@@ -233,8 +233,8 @@ impl State {
         let profile = &self.profile;
         let free = match entry {
             None | Some(Entry::Marker(Marker::WriteProtected)) => true,
-            Some(Entry::Marker(Marker::Guard)) => !profile.copy_respects_guards,
-            Some(Entry::Marker(Marker::Poison)) => {
+            Some(Entry::Marker(Marker::Guard { .. })) => !profile.copy_respects_guards,
+            Some(Entry::Marker(Marker::Poison { .. })) => {
                 !profile.copy_respects_poison || profile.bugs.copy_over_poison
             }
             Some(_) => false,

@@ -133,9 +133,28 @@ impl State {
 
     /// Protects the pages of a part of an area, which lies in one table, or takes that off.
     pub(crate) fn protect_part(&mut self, space: SpaceId, area: &Area, part: VaRange, on: bool) {
+        let change =
+            |entry: Entry| if on { Some(entry.with_uffd_wp(true)) } else { freed(area, entry) };
+        self.change_part(space, part, change);
+        if on && self.marks(area) {
+            self.mark_missing(space, area, part);
+        }
+    }
+
+    /// Protects the pages a scan met, those that are not there by markers.
+    pub(crate) fn protect_scanned(&mut self, space: SpaceId, area: &Area, part: VaRange) {
+        self.change_part(space, part, |entry| Some(entry.scanned()));
+        self.mark_missing(space, area, part);
+    }
+
+    fn change_part(
+        &mut self,
+        space: SpaceId,
+        part: VaRange,
+        change: impl Fn(Entry) -> Option<Entry>,
+    ) {
         self.split_huge_at(space, part.start());
         self.split_huge_at(space, part.end());
-        let change = |entry: Entry| if on { Some(protected(entry)) } else { freed(area, entry) };
         let table = &mut self.spaces[space].table;
         for (at, entry) in table.list(part) {
             table.set(at, change(entry));
@@ -144,13 +163,10 @@ impl State {
         for (at, entry) in huge {
             table.set_huge(at, change(entry));
         }
-        if on && self.marks(area) {
-            self.mark_missing(space, area, part);
-        }
     }
 
     /// Puts a marker wherever there is no entry.
-    pub(crate) fn mark_missing(&mut self, space: SpaceId, area: &Area, part: VaRange) {
+    fn mark_missing(&mut self, space: SpaceId, area: &Area, part: VaRange) {
         let marker = Some(Entry::Marker(Marker::WriteProtected));
         let step = self.page_of(area).bytes();
         let hugetlb = area.is_hugetlb();
@@ -185,11 +201,16 @@ impl State {
             self.protect_part(space, area, area.range, false);
         }
     }
-}
 
-/// The entry with protection. Other markers stay what they are.
-fn protected(entry: Entry) -> Entry {
-    entry.with_uffd_wp(true)
+    /// Does so where an area moved without telling: there poison and guards lose theirs too.
+    pub(crate) fn clear_protection_moved(&mut self, space: SpaceId, area: &Area) {
+        if area.reports(register::WP | register::RWP) {
+            self.change_part(space, area.range, |entry| match freed(area, entry) {
+                Some(Entry::Marker(marker)) => Some(Entry::Marker(marker.fresh())),
+                entry => entry,
+            });
+        }
+    }
 }
 
 /// The entry without protection; writable at once where that needs no fault.
