@@ -42,6 +42,8 @@ pub struct Profile {
     pub refuses_foreign_unregister: bool,
     /// Droppable memory cannot be registered (6.17).
     pub refuses_droppable: bool,
+    /// A store to the huge page of zeros brings a huge page (6.13), not a base page.
+    pub huge_zeros_grow: bool,
     /// MOVE locks the family a page leaves, and walks of the reverse map need not lock the page
     /// (up to 6.17). Since then every walk holds the page.
     pub move_locks_family: bool,
@@ -124,6 +126,7 @@ impl Profile {
             pending_event_in_out_field: true,
             refuses_foreign_unregister: true,
             refuses_droppable: true,
+            huge_zeros_grow: true,
             move_locks_family: false,
             move_batches: true,
             copy_respects_guards: false,
@@ -148,6 +151,7 @@ impl Profile {
             pending_event_in_out_field: false,
             refuses_foreign_unregister: false,
             refuses_droppable: false,
+            huge_zeros_grow: false,
             move_locks_family: true,
             move_batches: false,
             ..Profile::linux_6_18()
@@ -190,6 +194,11 @@ impl Profile {
     pub(crate) fn table_span(&self) -> PageSize {
         let span = Bytes(self.page().0 * 512);
         PageSize::new(span).expect("a power of two")
+    }
+
+    /// How many frames a huge page has.
+    pub(crate) fn huge_frames(&self) -> usize {
+        self.table_span().bytes().as_usize() / self.page().as_usize()
     }
 
     /// Bytes of a base page.

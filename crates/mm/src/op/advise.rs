@@ -34,6 +34,8 @@ pub enum Advice {
     Cold,
     /// Makes every access fail and drops pages, or ends that.
     Guard(bool),
+    /// Makes huge pages now.
+    Collapse,
     /// Reclaims now.
     PageOut,
     /// Faults pages in.
@@ -67,6 +69,7 @@ impl Kernel {
             }
             Advice::Guard(install) => self.guard_range(space, range, install).await,
             Advice::Populate { write } => self.populate_range(who, range, write).await,
+            Advice::Collapse => self.collapse_range(space, range).await,
             Advice::PageOut => self.page_out(space, range).await,
             Advice::Cold => self.state().is_mapped(space, range),
             Advice::DontFork(_) | Advice::Mergeable | Advice::Huge(_) => {

@@ -128,6 +128,7 @@ impl State {
             match entry {
                 Entry::Swapped { .. } | Entry::Marker(Marker::Poison { .. }) => self.zap(space, at),
                 Entry::Present(mapped) if self.machine.frames[mapped.frame].maps == 1 => {
+                    self.machine.frames[mapped.frame].lazy = true;
                     self.set(space, at, clean(entry));
                 }
                 _ => {}
@@ -135,6 +136,11 @@ impl State {
         }
         let huge: alloc::vec::Vec<_> = self.spaces[space].table.huge_in(range).collect();
         for (at, entry) in huge {
+            let Some(frame) = entry.frame() else { continue };
+            if self.machine.frames[frame].maps != 1 {
+                continue;
+            }
+            self.machine.frames[frame].lazy = true;
             self.spaces[space].table.set_huge(at, Some(clean(entry)));
         }
     }

@@ -56,7 +56,11 @@ impl Kernel {
                 self.closed_fault(access, &area, guard).await
             }
             Some(Entry::Present(_) | Entry::Zero { .. }) if access.write => {
-                self.write_fault(access, &area, guard).await
+                if self.state().spaces[access.space].table.huge(access.at).is_some() {
+                    self.huge_write_fault(access, &area, guard).await
+                } else {
+                    self.write_fault(access, &area, guard).await
+                }
             }
             Some(_) => Fault::Retry,
         }

@@ -21,6 +21,7 @@ impl Kernel {
             return Fault::Retry;
         }
         if area.reports(register::MISSING) {
+            self.state().look_into_table(access, area);
             table.release().await;
             return self.userfault(access, area, guard, Reason::Missing).await;
         }
@@ -38,9 +39,21 @@ impl State {
         matches!(entry, None | Some(Entry::Marker(Marker::WriteProtected)))
     }
 
+    /// Even a fault that only tells makes the table it looked into, unless a huge page could come.
+    fn look_into_table(&mut self, access: &Access, area: &Area) {
+        if self.room_for_huge(access, area).is_none() {
+            self.spaces[access.space].table.add_table(access.at);
+        }
+    }
+
     /// Maps the page of zeros for a load, a page of its own for a store. What was marked comes
     /// write-protected.
     fn populate(&mut self, access: &Access, area: &Area) -> Fault {
+        if let Some(range) = self.room_for_huge(access, area)
+            && self.populate_huge(access, range)
+        {
+            return Fault::Retry;
+        }
         let marked = self.entry(access.space, access.at).is_some();
         let uffd_wp = marked && area.reports_wp();
         if !access.write {

@@ -118,6 +118,7 @@ impl State {
             // No page of its own: what is mapped is found again, in the object or as zeros.
             return;
         }
+        self.split_pinned(parent, range);
         for (at, entry) in self.spaces[parent].table.list(range) {
             let (kept, given) = self.share_entry(area, entry);
             self.set(parent, at, kept);
@@ -131,6 +132,19 @@ impl State {
             let (kept, given) = self.share_entry(area, entry);
             self.spaces[parent].table.set_huge(at, Some(kept));
             self.spaces[child].table.set_huge(at, given);
+        }
+    }
+
+    /// Splits the entries of huge pages that are pinned: their pages are copied one by one.
+    fn split_pinned(&mut self, parent: SpaceId, range: VaRange) {
+        let huge: Vec<_> = self.spaces[parent].table.huge_in(range).collect();
+        for (at, entry) in huge {
+            if let Entry::Present(mapped) = entry
+                && self.machine.frames[mapped.frame].pins > 0
+                && self.machine.frames.is_transparent(mapped.frame)
+            {
+                self.split_huge(parent, at);
+            }
         }
     }
 

@@ -16,6 +16,7 @@
 //! | `cache` | the page cache of objects |
 //! | `fork`, `exec`, `exit` | processes |
 //! | `area_lock` | finding and locking areas and tables |
+//! | `fault_huge`, `collapse` | transparent huge pages: coming by a fault, made of base pages |
 //! | `split` | huge entries to base entries, huge pages to base pages |
 //! | `walk` | visiting every entry that maps a page |
 //! | `age`, `migrate`, `swap_out` | what the kernel does to pages on its own |
@@ -27,12 +28,14 @@ mod advise;
 mod age;
 mod area_lock;
 mod cache;
+mod collapse;
 mod drop_pages;
 mod exec;
 mod exit;
 mod fault;
 mod fault_anonymous;
 mod fault_around;
+mod fault_huge;
 mod fault_object;
 mod fault_write;
 mod fork;

@@ -130,7 +130,13 @@ impl Kernel {
         let message = RemapArg { from: old.start().0, to: new.start().0, len: kept.0 };
         let raised = self.raise_remap(&area, message).await;
         self.pause(Point::Access).await;
+        // A walk that has begun shall not miss what moves.
+        let family = match area.root {
+            Some(root) => Some(self.lock(Lock::Root(root), Mode::Exclusive).await),
+            None => None,
+        };
         self.state().transfer_area(space, &area, old_kept, new, raised.is_some());
+        drop(family);
         drop(guards);
         told.extend(raised);
         told.extend(shrunk);

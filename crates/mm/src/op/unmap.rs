@@ -7,7 +7,7 @@ use faultless_pages::{Bytes, Va, VaRange};
 use crate::errno::{EINVAL, Errno};
 use crate::id::{SpaceId, ThreadId};
 use crate::kernel::{Kernel, State};
-use crate::process::TASK_END;
+use crate::process::{Space, TASK_END};
 use crate::sched::{Lock, Mode, Point};
 use crate::userfaultfd::Announcement;
 
@@ -34,7 +34,11 @@ impl Kernel {
         self.state().take_areas(space, range);
         // Areas go first, pages after: a fault finds no area, an access may still find a page.
         self.pause(Point::Access).await;
-        self.state().zap_range(space, range, |_| true);
+        {
+            let mut state = self.state();
+            state.zap_range(space, range, |_| true);
+            state.drop_tables(space, range);
+        }
         drop(guards);
         raised
     }
@@ -56,6 +60,16 @@ impl State {
             return Err(EINVAL);
         }
         Ok(VaRange::new(at, Va(end).align_up(page)))
+    }
+
+    /// Drops the tables that no area reaches into any more.
+    fn drop_tables(&mut self, space: SpaceId, range: VaRange) {
+        let Space { areas, table, .. } = &mut self.spaces[space];
+        for part in table.made_in(range) {
+            if areas.within(part).next().is_none() {
+                table.drop_table(part.start());
+            }
+        }
     }
 
     /// Takes the areas of a range out, cutting those that reach beyond it.

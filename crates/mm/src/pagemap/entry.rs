@@ -57,7 +57,11 @@ impl State {
         let frame = &self.machine.frames[head];
         let file =
             if matches!(frame.owner, Owner::Anon { .. }) { 0 } else { pagemap::FILE_OR_SHARED };
-        let exclusive = if frame.maps == 1 { pagemap::EXCLUSIVE } else { 0 };
+        let mappings = match self.machine.frames.count(head) {
+            1 => frame.maps as usize,
+            _ => self.mappings(mapped.frame).len(),
+        };
+        let exclusive = if mappings == 1 { pagemap::EXCLUSIVE } else { 0 };
         file | exclusive
     }
 }

@@ -144,6 +144,13 @@ impl PageTable {
         self.recent = self.recent.filter(|recent| *recent != base);
     }
 
+    /// The ranges of the tables of base entries that a range touches.
+    pub(crate) fn made_in(&self, range: VaRange) -> Vec<VaRange> {
+        let range = range.widen(self.span);
+        let starts = self.tables.range(range.start()..range.end());
+        starts.map(|start| VaRange::of(*start, self.span.bytes())).collect()
+    }
+
     /// Base entries in a range, in order.
     pub(crate) fn small_in(&self, range: VaRange) -> impl Iterator<Item = (Va, Entry)> + '_ {
         self.small.range(range.start()..range.end()).map(|(at, entry)| (*at, *entry))

@@ -216,6 +216,7 @@ fn advice_of(number: u32) -> Option<Advice> {
         advice::GUARD_INSTALL => Advice::Guard(true),
         advice::GUARD_REMOVE => Advice::Guard(false),
         advice::PAGEOUT => Advice::PageOut,
+        advice::COLLAPSE => Advice::Collapse,
         advice::POPULATE_READ => Advice::Populate { write: false },
         advice::POPULATE_WRITE => Advice::Populate { write: true },
         _ => return None,

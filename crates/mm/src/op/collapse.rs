@@ -1,0 +1,156 @@
+//! Collapse: base pages become a huge page.
+//!
+//! # Locking
+//! The map and the area exclusively, the family exclusively, the table; the pages themselves are
+//! only tried, as their locks come before these.
+
+use alloc::vec::Vec;
+
+use faultless_pages::{PageSize, VaRange};
+
+use crate::errno::{EAGAIN, EBUSY, EINVAL, ENOMEM, Errno};
+use crate::id::{FrameId, SpaceId};
+use crate::kernel::{Kernel, State};
+use crate::machine::Content;
+use crate::process::{Area, Entry, Mapped};
+use crate::sched::{Lock, Mode};
+
+impl Kernel {
+    /// MADV_COLLAPSE of a range: makes huge pages of all of it that can hold any.
+    pub(crate) async fn collapse_range(&self, space: SpaceId, range: VaRange) -> Result<(), Errno> {
+        let (pieces, gapless) = self.state().pieces(space, range);
+        for piece in pieces {
+            self.collapse_area(space, piece.range).await?;
+        }
+        if gapless { Ok(()) } else { Err(ENOMEM) }
+    }
+
+    /// The last refusal is told; one that lies in the kind of memory ends it at once.
+    async fn collapse_area(&self, space: SpaceId, range: VaRange) -> Result<(), Errno> {
+        let Some(size) = self.state().profile.transparent_huge_page else { return Err(EINVAL) };
+        let mut result = Ok(());
+        for place in inner(range, size) {
+            match self.collapse_at(space, place).await {
+                Ok(()) => {}
+                Err(errno @ (EINVAL | EAGAIN)) => result = Err(errno),
+                Err(errno) => return Err(errno),
+            }
+        }
+        result
+    }
+
+    async fn collapse_at(&self, space: SpaceId, place: VaRange) -> Result<(), Errno> {
+        let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
+        let area = self.state().area(space, place.start()).ok_or(ENOMEM)?;
+        if !area.is_anonymous() || area.traits.no_huge || !area.range.covers(place) {
+            return Err(EINVAL);
+        }
+        let guard = self.lock(Lock::Area(area.id), Mode::Exclusive).await;
+        let family = match area.root {
+            Some(root) => Some(self.lock(Lock::Root(root), Mode::Exclusive).await),
+            None => None,
+        };
+        let table = self.lock_table(space, place.start()).await;
+        let collapsed = self.collapse_locked(space, &area, place);
+        table.release().await;
+        drop(family);
+        drop(guard);
+        map.release().await;
+        collapsed
+    }
+
+    fn collapse_locked(&self, space: SpaceId, area: &Area, place: VaRange) -> Result<(), Errno> {
+        if self.state().spaces[space].table.huge(place.start()).is_some() {
+            return Ok(());
+        }
+        let heads = self.state().collapsible(space, area, place)?;
+        let mut folios = Vec::new();
+        for head in heads {
+            folios.push(self.try_lock(Lock::Folio(head), Mode::Exclusive).ok_or(EAGAIN)?);
+        }
+        self.state().collapse(space, area, place)
+    }
+}
+
+/// The huge pages that fit into a range.
+fn inner(range: VaRange, size: PageSize) -> impl Iterator<Item = VaRange> {
+    let (start, end) = (range.start().align_up(size), range.end().align_down(size));
+    let whole = VaRange::new(start.min(end), end);
+    whole.chunks(size.bytes())
+}
+
+impl State {
+    /// Checks that everything in a range can become part of a huge page, and returns the pages
+    /// that are in memory.
+    fn collapsible(
+        &self,
+        space: SpaceId,
+        area: &Area,
+        place: VaRange,
+    ) -> Result<Vec<FrameId>, Errno> {
+        let table = &self.spaces[space].table;
+        if !table.has_table(place.start()) {
+            return Err(EINVAL);
+        }
+        let mut heads = Vec::new();
+        let mut there = 0;
+        for (_, entry) in table.small_in(place) {
+            match entry {
+                _ if entry.uffd_wp() => return Err(EINVAL),
+                Entry::Present(mapped) => {
+                    there += 1;
+                    let head = self.machine.frames.head(mapped.frame);
+                    if heads.last() != Some(&head) {
+                        self.check_uses(head)?;
+                        heads.push(head);
+                    }
+                }
+                Entry::Swapped { .. } => there += 1,
+                Entry::Zero { .. } => {}
+                Entry::Migrating(_) => return Err(EAGAIN),
+                Entry::Marker(_) => return Err(EINVAL),
+            }
+        }
+        let full = there == place.page_count(self.profile.page_size);
+        // Where a userfaultfd listens, no page comes unasked.
+        if area.registration.is_some() && !full { Err(EBUSY) } else { Ok(heads) }
+    }
+
+    fn check_uses(&self, head: FrameId) -> Result<(), Errno> {
+        let frame = &self.machine.frames[head];
+        let expected = frame.maps + u32::from(frame.slot.is_some());
+        if frame.uses == expected { Ok(()) } else { Err(EAGAIN) }
+    }
+
+    fn collapse(&mut self, space: SpaceId, area: &Area, place: VaRange) -> Result<(), Errno> {
+        let count = self.profile.huge_frames();
+        let head = self.machine.frames.allocate_block(count, false).ok_or(ENOMEM)?;
+        for (at, entry) in self.spaces[space].table.list(place) {
+            let part = at.since(place.start()).pages(self.profile.page_size);
+            let part = usize::try_from(part).unwrap_or(usize::MAX);
+            self.machine.frames[FrameId(head.0 + part)].content = self.content_of(entry);
+            self.zap(space, at);
+        }
+        self.adopt(space, place.start(), head);
+        self.machine.frames.map(head);
+        self.machine.put_frame(head);
+        let writable = area.protection.write;
+        let mapped = Mapped { writable, dirty: true, exclusive: true, ..Mapped::read_only(head) };
+        self.spaces[space].table.set_huge(place.start(), Some(Entry::Present(mapped)));
+        Ok(())
+    }
+
+    /// What the page of an entry holds, wherever it is.
+    fn content_of(&self, entry: Entry) -> Content {
+        match entry {
+            Entry::Present(mapped) | Entry::Migrating(mapped) => {
+                self.machine.frames[mapped.frame].content.clone()
+            }
+            Entry::Swapped { slot, .. } => match self.machine.swap[slot].cached {
+                Some(frame) => self.machine.frames[frame].content.clone(),
+                None => self.machine.swap[slot].content.clone(),
+            },
+            Entry::Zero { .. } | Entry::Marker(_) => Content::Zero,
+        }
+    }
+}
