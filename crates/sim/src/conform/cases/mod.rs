@@ -195,6 +195,8 @@ cases! {
         sleepers_get_a_bus_error, poisoning_wakes, what_is_there_exists,
         present_page_stops_it_half_way, dropping_takes_it_away, mapping_anew_takes_it_away,
         any_registration_will_do, arguments_must_be_possible, destination_must_be_registered,
+        punching_a_hole_leaves_it, cutting_the_object_takes_it_away,
+        children_inherit_it_in_private_memory_only,
     }
     write_protect {
         stores_wait_loads_do_not, system_calls_wait_too, only_the_range_is_protected,
@@ -222,12 +224,20 @@ cases! {
     read_protect {
         loads_wait_too, mode_excludes_write_protection, arguments_must_be_possible,
         a_refusal_protects_nothing, asynchronous_mode_takes_it_off, modes_can_be_switched,
+        stores_wait_too, system_calls_wait_too, every_memory_can_be_protected,
+        missing_pages_are_left_out, zero_page_is_protected, dropping_pages_drops_it,
+        unprotecting_wakes_unless_told_not_to, unregistering_takes_it_off,
+        closing_takes_it_off, registration_cannot_drop_it, inaccessible_memory_is_invalid,
+        child_without_event_is_unprotected, event_keeps_protection_in_the_child,
+        moved_mapping_without_event_is_unprotected, copied_pages_come_open,
+        accessed_pages_are_told, a_page_shared_with_a_child_is_copied_only_when_written,
     }
     pagemap_entry {
         untouched_page_has_no_bits, written_page_is_exclusive,
         page_shared_with_a_child_is_not_exclusive, shared_memory_says_so,
         private_mapping_shows_whose_page_it_is, zero_page_is_nobodys, protection_is_bit_57,
         guard_is_bit_58, copied_page_is_exclusive, moved_page_is_exclusive, markers_look_swapped,
+        pages_of_zeros_alone_are_not_inherited,
     }
     pagemap_scan {
         size_must_be_right, flags_must_be_known, categories_must_be_known,
@@ -240,6 +250,18 @@ cases! {
         telling_and_protecting_is_one_step, protecting_needs_no_room, protecting_stops_with_telling,
         checking_refuses_other_memory, checking_refuses_synchronous_protection,
         protecting_passes_over_other_memory, empty_range_has_no_regions,
+    }
+    scan_protect {
+        without_room_everything_is_protected, without_tables_only_matches_are_protected,
+        memory_without_tables_is_written, plain_memory_without_tables_is_not_written,
+        other_markers_take_note, missing_shared_pages_are_protected,
+    }
+    guard {
+        access_is_a_segmentation_fault, system_calls_fail, content_is_dropped,
+        removing_leaves_pages_alone, dropping_pages_leaves_them, locked_memory_is_refused,
+        a_refusal_leaves_the_beginning_guarded, holes_are_told_at_the_end, hugetlb_is_refused,
+        other_markers_give_way, protecting_passes_them_over, it_is_in_the_mapping,
+        punching_a_hole_leaves_it, children_inherit_it, it_moves_with_its_mapping,
     }
     move_pages {
         content_changes_hands, moved_page_is_writable, sleepers_wake_unless_told_not_to,

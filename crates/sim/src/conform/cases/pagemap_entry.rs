@@ -115,3 +115,20 @@ pub(super) fn markers_look_swapped(w: &mut dyn World) -> Verdict {
     s.protect(area.range())?;
     expect("entry", s.entry(area.at(0))? & BITS, SWAPPED | UFFD_WP)
 }
+
+/// Where nothing but the page of zeros is mapped a child inherits no entries; beside a page of its
+/// own it does (section 11 and docs/kernel-notes.md).
+pub(super) fn pages_of_zeros_alone_are_not_inherited(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::bare(w)?;
+    for (own, inherited) in [(false, 0), (true, PRESENT)] {
+        let area = s.anon(2)?;
+        expect("byte", s.load(area.at(0))?, 0)?;
+        if own {
+            s.store(area.at(1), 1)?;
+        }
+        let (child, fd) = (s.fork()?, s.fd);
+        let entry = s.acting(child, fd, |s| s.entry(area.at(0)))?;
+        expect("child", entry & BITS, inherited)?;
+    }
+    Ok(())
+}

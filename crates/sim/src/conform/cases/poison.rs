@@ -148,3 +148,38 @@ pub(super) fn destination_must_be_registered(w: &mut dyn World) -> Verdict {
     let area = s.anon(1)?;
     s.poison(area.range(), 0)?.failed(ENOENT)
 }
+
+/// A hole punched into the object leaves it in the mapping (section 8 and docs/kernel-notes.md).
+pub(super) fn punching_a_hole_leaves_it(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = poisoned(w, Memory::Shmem)?;
+    let Some(fd) = area.object else { return Ok(()) };
+    s.value(Call::Punch { fd, offset: 0, len: area.page_size })?;
+    expect_poison(&mut s, area.at(0))
+}
+
+/// Cutting the object off before it takes it away (section 8).
+pub(super) fn cutting_the_object_takes_it_away(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = poisoned(w, Memory::Shmem)?;
+    let Some(fd) = area.object else { return Ok(()) };
+    s.value(Call::Resize { fd, len: 0 })?;
+    s.value(Call::Resize { fd, len: area.page_size })?;
+    s.blocked_load(area.at(0))?;
+    s.expect_fault(area.at(0), 0)
+}
+
+/// Children inherit it in private memory. In shared memory they do not: their page is missing
+/// (section 8 and docs/kernel-notes.md).
+pub(super) fn children_inherit_it_in_private_memory_only(w: &mut dyn World) -> Verdict {
+    for (memory, inherits) in
+        [(Memory::Anon, true), (Memory::PrivateShmem, true), (Memory::Shmem, false)]
+    {
+        let (mut s, area) = poisoned(w, memory)?;
+        let child = s.fork()?;
+        let done = s.call_in(child, Call::Load { at: area.at(0), len: 1 })?;
+        let wanted = Stop::Sigbus { code: s.profile().poison_code(), at: area.at(0) };
+        expect("child", done.result, if inherits { Err(wanted) } else { Ok(0) })?;
+        s.world.kill(child.process)?;
+        s.world.kill(s.me.process)?;
+    }
+    Ok(())
+}

@@ -2,7 +2,11 @@
 
 use faultless_uapi::mode::rwprotect::{DONTWAKE, RWP};
 
+use faultless_uapi::PmScanArg;
+use faultless_uapi::scan::category::{PAGE_IS_ACCESSED, PAGE_IS_PRESENT, PAGE_IS_WRITTEN};
+
 use super::prelude::*;
+use crate::conform::world::SCAN_ROOM;
 
 /// A populated page registered for RWP.
 fn populated<'w>(w: &'w mut dyn World, features: u64) -> Verdict<(Stage<'w>, Area)> {
@@ -11,6 +15,13 @@ fn populated<'w>(w: &'w mut dyn World, features: u64) -> Verdict<(Stage<'w>, Are
     s.store(area.at(0), 1)?;
     s.store(area.at(1), 1)?;
     s.register(area.range(), reg::RWP)?;
+    Ok((s, area))
+}
+
+/// The same, protected.
+fn protected<'w>(w: &'w mut dyn World, features: u64) -> Verdict<(Stage<'w>, Area)> {
+    let (mut s, area) = populated(w, features)?;
+    s.send(&request::rwprotect(area.range(), RWP))?.ok()?;
     Ok((s, area))
 }
 
@@ -74,4 +85,206 @@ pub(super) fn modes_can_be_switched(w: &mut dyn World) -> Verdict {
     s.send(&request::set_mode(FEATURE_RWP, 0))?.gives(EINVAL)?;
     s.send(&request::set_mode(on, 0))?.ok()?;
     expect("byte", s.loaded(reader)?, 1)
+}
+
+/// A store is reported with both flags, once (section 14).
+pub(super) fn stores_wait_too(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = protected(w, FEATURE_RWP)?;
+    let who = s.blocked_store(area.at(1), 7)?;
+    s.expect_fault(area.at(1), fault_flag::RWP | fault_flag::WRITE)?;
+    s.send(&request::rwprotect(area.one(1), 0))?.ok()?;
+    s.goes_on(who)?;
+    expect("byte", s.load(area.at(1))?, 7)?;
+    expect("neighbour", s.is_protected(area.at(0))?, true)
+}
+
+/// A system call waits too (section 14).
+pub(super) fn system_calls_wait_too(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = protected(w, FEATURE_RWP)?;
+    let who = s.blocked(Call::KernelLoad { at: area.at(0), len: 1 })?;
+    s.expect_fault(area.at(0), fault_flag::RWP)?;
+    s.send(&request::rwprotect(area.range(), 0))?.ok()?;
+    expect("bytes", s.goes_on(who)?.bytes, vec![1])
+}
+
+/// Anonymous and shared memory, private mappings of objects (section 14).
+pub(super) fn every_memory_can_be_protected(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP)?;
+    for memory in [Memory::Anon, Memory::Shmem, Memory::SharedAnon, Memory::PrivateShmem] {
+        let area = s.map(memory, 1)?;
+        s.store(area.at(0), 3)?;
+        s.register(area.range(), reg::RWP)?;
+        s.send(&request::rwprotect(area.range(), RWP))?.ok()?;
+        expect("protected", s.is_protected(area.at(0))?, true)?;
+        let who = s.blocked_load(area.at(0))?;
+        s.expect_fault(area.at(0), fault_flag::RWP)?;
+        s.send(&request::rwprotect(area.range(), 0))?.ok()?;
+        expect("byte", s.loaded(who)?, 3)?;
+    }
+    Ok(())
+}
+
+/// There are no markers: what is not there stays unprotected (section 14).
+pub(super) fn missing_pages_are_left_out(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP | FEATURE_WP_UNPOPULATED)?;
+    for memory in [Memory::Anon, Memory::Shmem] {
+        let area = s.map(memory, 1)?;
+        s.register(area.range(), reg::RWP)?;
+        s.send(&request::rwprotect(area.range(), RWP))?.ok()?;
+        expect("protected", s.is_protected(area.at(0))?, false)?;
+        s.store(area.at(0), 1)?;
+    }
+    s.quiet()
+}
+
+/// The zero page can be protected (section 14).
+pub(super) fn zero_page_is_protected(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP)?;
+    let area = s.anon(1)?;
+    expect("byte", s.load(area.at(0))?, 0)?;
+    s.register(area.range(), reg::RWP)?;
+    s.send(&request::rwprotect(area.range(), RWP))?.ok()?;
+    let who = s.blocked_load(area.at(0))?;
+    s.expect_fault(area.at(0), fault_flag::RWP)?;
+    s.send(&request::rwprotect(area.range(), 0))?.ok()?;
+    expect("byte", s.loaded(who)?, 0)
+}
+
+/// Dropping pages by advice drops it, in shared memory too (section 14).
+pub(super) fn dropping_pages_drops_it(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP)?;
+    for memory in [Memory::Anon, Memory::Shmem] {
+        let area = s.map(memory, 1)?;
+        s.store(area.at(0), 3)?;
+        s.register(area.range(), reg::RWP)?;
+        s.send(&request::rwprotect(area.range(), RWP))?.ok()?;
+        s.advise(area.range(), advice::DONTNEED)?;
+        expect("protected", s.is_protected(area.at(0))?, false)?;
+        s.store(area.at(0), 4)?;
+    }
+    s.quiet()
+}
+
+/// Protecting never wakes; unprotecting does, unless told DONTWAKE (section 14).
+pub(super) fn unprotecting_wakes_unless_told_not_to(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = protected(w, FEATURE_RWP)?;
+    let who = s.blocked_load(area.at(0))?;
+    s.message()?;
+    s.send(&request::rwprotect(area.range(), RWP))?.ok()?;
+    s.still_blocked(who)?;
+    s.send(&request::rwprotect(area.range(), DONTWAKE))?.ok()?;
+    s.still_blocked(who)?;
+    s.wake(area.range())?;
+    expect("byte", s.loaded(who)?, 1)
+}
+
+/// UNREGISTER opens the pages (section 14).
+pub(super) fn unregistering_takes_it_off(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = protected(w, FEATURE_RWP)?;
+    s.unregister(area.range())?.ok()?;
+    expect("protected", s.is_protected(area.at(0))?, false)?;
+    expect("byte", s.load(area.at(0))?, 1)
+}
+
+/// Closing the last descriptor opens the pages, and who waits goes on (section 14).
+pub(super) fn closing_takes_it_off(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = protected(w, FEATURE_RWP)?;
+    let who = s.blocked_load(area.at(0))?;
+    s.value(Call::Close { fd: s.fd })?;
+    expect("byte", s.loaded(who)?, 1)?;
+    expect("protected", s.is_protected(area.at(1))?, false)
+}
+
+/// Registering again without the mode is EBUSY (section 14).
+pub(super) fn registration_cannot_drop_it(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = protected(w, FEATURE_RWP)?;
+    s.send(&request::register(area.range(), reg::MISSING))?.refused(EBUSY)?;
+    s.send(&request::register(area.range(), reg::WP))?.refused(EBUSY)?;
+    s.register(area.range(), reg::RWP | reg::MISSING).map(|_| ())
+}
+
+/// Memory without any access cannot be registered for it: EINVAL (section 3).
+pub(super) fn inaccessible_memory_is_invalid(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP)?;
+    let area = s.anon(1)?;
+    s.mprotect(area.range(), 0)?;
+    s.send(&request::register(area.range(), reg::RWP))?.refused(EINVAL)
+}
+
+/// Without EVENT_FORK a child's pages are open (section 14).
+pub(super) fn child_without_event_is_unprotected(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = protected(w, FEATURE_RWP)?;
+    let child = s.fork()?;
+    let done = s.call_in(child, Call::Load { at: area.at(0), len: 1 })?;
+    expect("child", done.bytes, vec![1])?;
+    expect("parent", s.is_protected(area.at(0))?, true)
+}
+
+/// With EVENT_FORK they stay protected, and the child's descriptor tells (section 14).
+pub(super) fn event_keeps_protection_in_the_child(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = protected(w, FEATURE_RWP | FEATURE_EVENT_FORK)?;
+    let forking = s.blocked(Call::Fork)?;
+    let fork = s.next_message()?;
+    expect("event", fork.event, event::FORK)?;
+    let child = child_thread(s.goes_on(forking)?.result.unwrap_or(0))?;
+    let fd = s.fd;
+    expect("child", s.acting(child, fd, |s| s.is_protected(area.at(0)))?, true)
+}
+
+/// A mapping that moves without EVENT_REMAP is unprotected (section 14).
+pub(super) fn moved_mapping_without_event_is_unprotected(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = protected(w, FEATURE_RWP)?;
+    let moved = s.move_mapping(&area, remap::MAYMOVE | remap::FIXED)?;
+    expect("protected", s.is_protected(moved.at(0))?, false)?;
+    expect("byte", s.load(moved.at(0))?, 1)
+}
+
+/// A page that COPY installs is open, and can be protected afterwards (section 14).
+pub(super) fn copied_pages_come_open(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP)?;
+    let area = s.anon(1)?;
+    s.register(area.range(), reg::RWP | reg::MISSING)?;
+    s.fill(area.range(), 6, 0)?;
+    expect("byte", s.load(area.at(0))?, 6)?;
+    s.send(&request::rwprotect(area.range(), RWP))?.ok()?;
+    s.blocked_load(area.at(0))?;
+    s.expect_fault(area.at(0), fault_flag::RWP)
+}
+
+/// ACCESSED is told of present pages without protection, where the mode is registered; WRITTEN is
+/// not (sections 12, 14).
+pub(super) fn accessed_pages_are_told(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = protected(w, FEATURE_RWP | FEATURE_RWP_ASYNC)?;
+    expect("byte", s.load(area.at(1))?, 1)?;
+    let known = PAGE_IS_ACCESSED | PAGE_IS_WRITTEN | PAGE_IS_PRESENT;
+    let arg = PmScanArg {
+        size: size_of::<PmScanArg>() as u64,
+        start: area.start,
+        end: area.range().end(),
+        vec: SCAN_ROOM,
+        vec_len: 8,
+        return_mask: known,
+        ..PmScanArg::default()
+    };
+    let regions = s.scan(arg)?.regions;
+    let told: Vec<u64> = regions.iter().map(|region| region.categories).collect();
+    expect("told", told, vec![PAGE_IS_PRESENT, PAGE_IS_PRESENT | PAGE_IS_ACCESSED])?;
+    let plain = s.anon(1)?;
+    s.store(plain.at(0), 1)?;
+    let arg = PmScanArg { start: plain.start, end: plain.range().end(), ..arg };
+    let regions = s.scan(arg)?.regions;
+    expect("plain", regions.first().map(|region| region.categories), Some(PAGE_IS_PRESENT))
+}
+
+/// A page shared with a child is opened by a load and copied by a store (section 14).
+pub(super) fn a_page_shared_with_a_child_is_copied_only_when_written(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = populated(w, FEATURE_RWP | FEATURE_RWP_ASYNC)?;
+    let child = s.fork()?;
+    s.send(&request::rwprotect(area.range(), RWP))?.ok()?;
+    expect("byte", s.load(area.at(0))?, 1)?;
+    expect("opened", s.is_protected(area.at(0))?, false)?;
+    s.store(area.at(1), 9)?;
+    expect("written", s.load(area.at(1))?, 9)?;
+    let done = s.call_in(child, Call::Load { at: area.at(1), len: 1 })?;
+    expect("child", done.bytes, vec![1])
 }
