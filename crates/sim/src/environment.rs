@@ -162,6 +162,7 @@ impl Environment {
 pub struct Play {
     /// Who goes on.
     pub runner: Runner,
+    steps: u64,
     random: Random,
 }
 
@@ -169,7 +170,7 @@ impl Play {
     /// Makes the loop of a runner.
     #[must_use]
     pub fn new(seed: u64, runner: Runner) -> Play {
-        Play { runner, random: Random::stream(seed, "time") }
+        Play { runner, steps: 0, random: Random::stream(seed, "time") }
     }
 
     /// Lets one task go on, or moves the time on; false when nothing will ever happen any more.
@@ -177,7 +178,15 @@ impl Play {
         if self.random.happens(HASTE) {
             environment.pass_time();
         }
-        self.runner.advance() || environment.pass_time()
+        let stepped = self.runner.advance();
+        self.steps += u64::from(stepped);
+        stepped || environment.pass_time()
+    }
+
+    /// How many times a task went on.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
     }
 }
 

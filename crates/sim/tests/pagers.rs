@@ -96,5 +96,6 @@ fn a_report_tells_the_seed_and_the_interleaving() {
     let report = found(Flaw::ClosesEarly).to_string();
     assert!(report.starts_with("SEED="), "{report}");
     assert!(report.contains("thread "), "{report}");
+    assert!(report.contains("actor "), "{report}");
     assert!(report.contains("content: "), "{report}");
 }

@@ -1,6 +1,7 @@
 //! What was done to which page, from when to when.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A step of the run: its scheduler lets one task go on.
 pub type Step = u64;
@@ -118,6 +119,17 @@ impl History {
     pub(super) fn origin(&self, page: Page, word: Word) -> Option<Deed> {
         let stored = self.of(page).find(|deed| deed.what == What::Store(word)).copied();
         stored.or_else(|| (self.before.get(&page) == Some(&word)).then(|| born(page, word)))
+    }
+}
+
+/// A line a deed.
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Deed { by, page, what, begun, ended } in self.deeds() {
+            let ended = ended.map_or_else(|| "...".to_owned(), |ended| ended.to_string());
+            writeln!(f, "{begun:4}-{ended:4}  actor {by}  page {page}  {what:x?}")?;
+        }
+        Ok(())
     }
 }
 

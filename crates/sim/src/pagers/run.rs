@@ -41,7 +41,7 @@ pub struct Report {
     pub steps: Step,
     /// The rules that were broken.
     pub findings: Vec<Finding>,
-    /// Who went on when, if it was recorded.
+    /// Who went on when, and what was done, if it was recorded.
     pub interleaving: Option<String>,
 }
 
@@ -82,7 +82,7 @@ impl Scene {
             if now > STEPS_MAX || !self.play.advance(&self.environment) {
                 break now;
             }
-            self.history.borrow_mut().now += 1;
+            self.history.borrow_mut().now = self.play.steps();
         };
         self.end();
         let mut findings = check(&self.history.borrow());
@@ -93,9 +93,15 @@ impl Scene {
             seed: self.seed,
             steps,
             findings,
-            interleaving: self.play.runner.trace().map(ToString::to_string),
+            interleaving: record.then(|| self.story()),
             swarm: self.swarm,
         }
+    }
+
+    /// Who went on when, and what was done from which of these steps to which.
+    fn story(&self) -> String {
+        let trace = self.play.runner.trace().map(ToString::to_string).unwrap_or_default();
+        format!("{trace}\n{}", self.history.borrow())
     }
 
     /// Does what happens by chance before this step.
