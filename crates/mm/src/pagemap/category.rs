@@ -3,8 +3,9 @@
 //! Since 7.3 what the one bit for protection tells hangs on the area: pages of areas registered
 //! for WP are WRITTEN without it, those of areas registered for RWP are ACCESSED. Before, every
 //! page was WRITTEN without it.
+//!
+//! Tables are not modelled by themselves: one is taken to exist as long as it holds an entry.
 
-use faultless_uapi::feature::FEATURE_RWP;
 use faultless_uapi::mode::register;
 use faultless_uapi::scan::category::*;
 
@@ -27,7 +28,7 @@ impl State {
     /// The categories this kernel knows.
     pub(super) fn known_categories(&self) -> u64 {
         let guard = if self.profile.shows_guards { PAGE_IS_GUARD } else { 0 };
-        let accessed = if self.profile.offers(FEATURE_RWP) { PAGE_IS_ACCESSED } else { 0 };
+        let accessed = if self.profile.written_needs_wp { PAGE_IS_ACCESSED } else { 0 };
         (PAGE_IS_GUARD - 1) | guard | accessed
     }
 

@@ -1,7 +1,9 @@
 //! Which areas can be registered, and for what.
 
 use faultless_uapi::feature::{
-    FEATURE_MINOR_HUGETLBFS, FEATURE_MINOR_SHMEM, FEATURE_MOVE, FEATURE_POISON, FEATURE_RWP,
+    FEATURE_MINOR_HUGETLBFS, FEATURE_MINOR_SHMEM, FEATURE_MISSING_HUGETLBFS, FEATURE_MISSING_SHMEM,
+    FEATURE_MOVE, FEATURE_PAGEFAULT_FLAG_WP, FEATURE_POISON, FEATURE_RWP,
+    FEATURE_WP_HUGETLBFS_SHMEM,
 };
 use faultless_uapi::ioctl::nr;
 use faultless_uapi::mode::register;
@@ -18,11 +20,21 @@ impl State {
         }
         // Recording writes works on anything, as long as it is all that is asked for.
         let only_records = wp_async && modes == register::WP;
-        let minor = modes & register::MINOR != 0;
+        let needs = |mode: u64, feature: u64| modes & mode == 0 || self.profile.offers(feature);
+        let object = needs(register::WP, FEATURE_WP_HUGETLBFS_SHMEM);
         match area.backing {
-            Backing::Anonymous => !minor,
-            Backing::Object { kind: Kind::Shmem | Kind::Hugetlb(_), .. } => true,
-            Backing::Object { kind: Kind::Regular, .. } => only_records,
+            Backing::Anonymous => modes & register::MINOR == 0,
+            Backing::Object { kind: Kind::Shmem, .. } => {
+                object
+                    && needs(register::MISSING, FEATURE_MISSING_SHMEM)
+                    && needs(register::MINOR, FEATURE_MINOR_SHMEM)
+            }
+            Backing::Object { kind: Kind::Hugetlb(_), .. } => {
+                object
+                    && needs(register::MISSING, FEATURE_MISSING_HUGETLBFS)
+                    && needs(register::MINOR, FEATURE_MINOR_HUGETLBFS)
+            }
+            Backing::Object { kind: Kind::Regular, .. } => object && only_records,
             Backing::Object { kind: Kind::Special, .. } => false,
         }
     }
@@ -31,8 +43,9 @@ impl State {
     pub(super) fn known_modes(&self) -> u64 {
         let minor = self.profile.features & (FEATURE_MINOR_HUGETLBFS | FEATURE_MINOR_SHMEM) != 0;
         let rwp = self.profile.offers(FEATURE_RWP);
+        let wp = self.profile.offers(FEATURE_PAGEFAULT_FLAG_WP);
         register::MISSING
-            | register::WP
+            | if wp { register::WP } else { 0 }
             | if minor { register::MINOR } else { 0 }
             | if rwp { register::RWP } else { 0 }
     }
