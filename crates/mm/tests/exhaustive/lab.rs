@@ -50,7 +50,7 @@ pub(crate) struct Lab {
     before: Before,
     site: Site,
     sources: Va,
-    racers: Vec<(Op, Site)>,
+    racers: Vec<(Vec<Op>, Site)>,
     running: Vec<(usize, Call<Ending>)>,
     /// How the pages of operations ended that are done page by page.
     pages: Vec<Vec<Ending>>,
@@ -121,6 +121,11 @@ impl Lab {
 
     /// Makes a thread for an operation, and what it copies from.
     pub(crate) fn prepare(&mut self, op: Op) {
+        self.prepare_many(&[op]);
+    }
+
+    /// Makes a thread for several operations, one after the other.
+    pub(crate) fn prepare_many(&mut self, ops: &[Op]) {
         let number = self.racers.len() as u64;
         let src = self.sources.add(Bytes(number * PAGES * PAGE));
         for page in 0..PAGES {
@@ -128,22 +133,28 @@ impl Lab {
         }
         let who = self.kernel.spawn_thread(self.site.who);
         let site = Site { who, src, word: 0x200 + number, ..self.site.clone() };
-        self.racers.push((op, site));
+        self.racers.push((ops.to_vec(), site));
         self.pages.push(Vec::new());
     }
 
-    /// Begins an operation that was prepared; nothing of it is done yet.
+    /// Begins what was prepared; nothing of it is done yet. The last operation tells the ending.
     pub(crate) fn begin(&mut self, number: usize) {
-        let (op, site) = self.racers[number].clone();
-        let call = self.runner.start(site.who, site.act(op));
+        let (ops, site) = self.racers[number].clone();
+        let call = self.runner.start(site.who, async move {
+            let mut ending = Ending::Done;
+            for op in ops {
+                ending = site.clone().act(op).await;
+            }
+            ending
+        });
         self.running.push((number, call));
     }
 
     /// Does the next step of an operation that was prepared, alone; nothing more once a step of it
     /// was refused.
     pub(crate) fn step(&mut self, number: usize) {
-        let (op, site) = self.racers[number].clone();
-        let steps = op.steps();
+        let (ops, site) = self.racers[number].clone();
+        let steps: Vec<Op> = ops.into_iter().flat_map(Op::steps).collect();
         if let [only] = steps.as_slice() {
             let call = self.runner.start(site.who, site.act(*only));
             self.running.push((number, call));

@@ -12,6 +12,7 @@
 
 mod lab;
 mod ops;
+mod seeds;
 
 use std::collections::BTreeSet;
 
