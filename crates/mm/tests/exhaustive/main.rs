@@ -5,7 +5,8 @@
 //! interleaving, at the places where the kernel takes and gives back locks, must end in one of
 //! these ways: no page is lost, doubled or comes back from the dead.
 //!
-//! Of two operations every interleaving is tried, of three those with two preemptions at most.
+//! Of two operations every interleaving is tried, of three those with two preemptions at most;
+//! where MOVE or swap is among them, those with three and one.
 //! `PREEMPTIONS=N` sets another bound, `PREEMPTIONS=all` none.
 
 #![expect(clippy::print_stderr, reason = "how much was tried is part of the result")]
@@ -74,13 +75,20 @@ fn sequential(profile: &Profile, before: Before, ops: &[Op]) -> BTreeSet<Outcome
     outcomes
 }
 
-/// How many preemptions a search of so many operations allows.
-fn bound(operations: usize) -> Option<usize> {
+/// How many preemptions a search of these operations allows.
+fn bound(ops: &[Op]) -> Option<usize> {
+    let long = ops.iter().any(|op| op.is_long());
     match std::env::var("PREEMPTIONS").as_deref() {
         Ok("all") => None,
         Ok(number) => Some(number.parse().expect("PREEMPTIONS is a number or all")),
-        Err(_) if operations <= 2 => None,
-        Err(_) => Some(2),
+        Err(_) if ops.len() <= 2 => {
+            if long {
+                Some(3)
+            } else {
+                None
+            }
+        }
+        Err(_) => Some(if long { 1 } else { 2 }),
     }
 }
 
@@ -91,7 +99,7 @@ fn search(profile: &Profile, before: Before, ops: &[Op]) -> Result<u64, Countere
     let told = before.features & EVENTS != 0;
     let mended = Bugs { unregister_leaves_wp_waiters: false, ..Bugs::UP_TO_7_3 };
     let allowed = sequential(&Profile { bugs: mended, ..profile.clone() }, before, ops);
-    explore(bound(ops.len()), |trial| {
+    explore(bound(ops), |trial| {
         let mut lab = Lab::new(profile, before);
         for (number, op) in ops.iter().enumerate() {
             lab.prepare(*op);
@@ -209,6 +217,22 @@ fn operations_beside_move_end_as_one_after_the_other() {
     check_triples(&[MISSING], &ops[..6]);
 }
 
+#[test]
+fn operations_beside_swap_end_as_one_after_the_other() {
+    let ops = [
+        Op::PageOutYard(0),
+        Op::PageOut(0),
+        Op::Move(0),
+        Op::Load(0),
+        Op::StoreYard(0),
+        Op::Fork,
+        Op::Drop(0),
+        Op::Copy(0),
+    ];
+    check_pairs(&[MISSING, FILLED], &ops);
+    check_triples(&[MISSING, FILLED], &ops[..6]);
+}
+
 /// Runs a search whose bug must show.
 fn finds(bugs: Bugs, profile: &Profile, before: Before, ops: &[Op]) -> Counterexample {
     check_with(profile, before, ops);
@@ -233,9 +257,10 @@ fn poison_that_copy_overwrites_is_found() {
 
 /// A handler that forgets to wake who waits for a page that is there already.
 fn careless(profile: &Profile) -> Result<u64, Counterexample> {
-    explore(bound(2), |trial| {
+    let ops = [Op::Load(0), Op::Copy(0)];
+    explore(bound(&ops), |trial| {
         let mut lab = Lab::new(profile, Before { forgets_to_wake: true, ..MISSING });
-        for (number, op) in [Op::Load(0), Op::Copy(0)].iter().enumerate() {
+        for (number, op) in ops.iter().enumerate() {
             lab.prepare(*op);
             lab.begin(number);
         }

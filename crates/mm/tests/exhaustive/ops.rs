@@ -36,10 +36,16 @@ pub(crate) enum Op {
     Protect(u64, bool),
     /// Drops the page.
     Drop(u64),
+    /// Swaps the page out.
+    PageOut(u64),
+    /// Swaps the page of the yard out.
+    PageOutYard(u64),
     /// Drops the page of the yard.
     DropYard(u64),
     /// Stores to the page of the yard.
     StoreYard(u64),
+    /// Faults the page of the yard in for a store, and stores nothing.
+    TouchYard(u64),
     /// Unmaps the page.
     Unmap(u64),
     /// Unregisters the memory.
@@ -53,10 +59,22 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// What it does page by page: others may come in between.
+    /// Says whether it is MOVE.
+    pub(crate) fn moves(self) -> bool {
+        matches!(self, Op::Move(_) | Op::MoveAll)
+    }
+
+    /// Says whether it takes so many locks that all its interleavings are too many.
+    pub(crate) fn is_long(self) -> bool {
+        self.moves() || matches!(self, Op::PageOut(_) | Op::PageOutYard(_))
+    }
+
+    /// What it does one after the other, for others to come in between: page by page, and first
+    /// the fault, then the store.
     pub(crate) fn steps(self) -> Vec<Op> {
         let pages = 0..PAGES;
         match self {
+            Op::StoreYard(page) => vec![Op::TouchYard(page), self],
             Op::CopyAll => pages.map(Op::Copy).collect(),
             Op::MoveAll => pages.map(Op::Move).collect(),
             op => vec![op],
@@ -119,7 +137,10 @@ impl Site {
         match op {
             Op::Load(page) => self.load(page).await,
             Op::Store(page) => self.store(self.at(page)).await,
-            Op::StoreYard(page) => self.store(self.yard.add(Bytes(page * PAGE))).await,
+            Op::TouchYard(page) => {
+                self.advise(self.in_yard(page), Advice::Populate { write: true }).await
+            }
+            Op::StoreYard(page) => self.store(self.in_yard(page)).await,
             Op::Copy(page) => self.copy(page, 1).await,
             Op::CopyAll => self.copy(0, PAGES).await,
             Op::Zero(page) => {
@@ -137,8 +158,10 @@ impl Site {
                 let protect = UffdioWriteprotect { range: self.range(page, 1), mode };
                 self.request(UFFDIO_WRITEPROTECT, protect.to_bytes(), None).await
             }
-            Op::Drop(page) => self.drop_page(self.at(page)).await,
-            Op::DropYard(page) => self.drop_page(self.yard.add(Bytes(page * PAGE))).await,
+            Op::Drop(page) => self.advise(self.at(page), Advice::DontNeed).await,
+            Op::DropYard(page) => self.advise(self.in_yard(page), Advice::DontNeed).await,
+            Op::PageOut(page) => self.advise(self.at(page), Advice::PageOut).await,
+            Op::PageOutYard(page) => self.advise(self.in_yard(page), Advice::PageOut).await,
             Op::Unmap(page) => {
                 ending(self.kernel.unmap(self.who, self.at(page), Bytes(PAGE)).await, 0)
             }
@@ -159,6 +182,10 @@ impl Site {
         self.memory.add(Bytes(page * PAGE))
     }
 
+    fn in_yard(&self, page: u64) -> Va {
+        self.yard.add(Bytes(page * PAGE))
+    }
+
     fn range(&self, page: u64, count: u64) -> UffdioRange {
         UffdioRange { start: self.at(page).0, len: count * PAGE }
     }
@@ -177,8 +204,8 @@ impl Site {
         stored.map_or(Ending::Signal, |()| Ending::Done)
     }
 
-    async fn drop_page(&self, at: Va) -> Ending {
-        ending(self.kernel.advise(self.who, at, Bytes(PAGE), Advice::DontNeed).await, 0)
+    async fn advise(&self, at: Va, advice: Advice) -> Ending {
+        ending(self.kernel.advise(self.who, at, Bytes(PAGE), advice).await, 0)
     }
 
     async fn copy(&self, page: u64, count: u64) -> Ending {

@@ -14,7 +14,9 @@ const THREADS: usize = 4;
 const STEPS: usize = 5;
 
 /// What a thread may draw.
-const OPS: [Op; 22] = [
+const OPS: [Op; 24] = [
+    Op::PageOut(0),
+    Op::PageOutYard(0),
     Op::Load(0),
     Op::Load(1),
     Op::Store(0),
