@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use std::future::Future;
 
 use faultless_mm::{
-    Argument, Call, Choice, Kernel, MapRequest, OpenFlags, Profile, Runner, ThreadId,
+    Advice, Argument, Call, Choice, Kernel, MapRequest, OpenFlags, Profile, Runner, ThreadId,
 };
 use faultless_pages::{Bytes, Va};
 use faultless_uapi::ioctl::{UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT};
-use faultless_uapi::mode::writeprotect;
+use faultless_uapi::mode::{register, writeprotect};
 use faultless_uapi::{UFFD_API, UffdioApi, UffdioRange, UffdioRegister, UffdioWriteprotect};
 
 use crate::ops::{Ending, Op, Site};
@@ -34,6 +34,10 @@ pub(crate) struct Before {
     pub(crate) modes: u64,
     /// The memory is write-protected.
     pub(crate) protected: bool,
+    /// The yard is registered for write-protection, and protected.
+    pub(crate) yard_protected: bool,
+    /// The first page of the yard is in swap.
+    pub(crate) yard_swapped: bool,
     /// The handler does not wake who waits for a page that is there already.
     pub(crate) forgets_to_wake: bool,
 }
@@ -97,9 +101,24 @@ impl Lab {
         let register = UffdioRegister { range, mode, ioctls: 0 };
         self.request(UFFDIO_REGISTER, &mut register.to_bytes());
         if protected {
-            let protect = UffdioWriteprotect { range, mode: writeprotect::WP };
-            self.request(UFFDIO_WRITEPROTECT, &mut protect.to_bytes());
+            self.protect(range);
         }
+        let yard = self.site.yard;
+        if self.before.yard_protected {
+            let range = UffdioRange { start: yard.0, len: PAGES * PAGE };
+            let register = UffdioRegister { range, mode: register::WP, ioctls: 0 };
+            self.request(UFFDIO_REGISTER, &mut register.to_bytes());
+            self.protect(range);
+        }
+        if self.before.yard_swapped {
+            let (kernel, who) = (self.kernel.clone(), self.site.who);
+            self.now(kernel.advise(who, yard, Bytes(PAGE), Advice::PageOut)).expect("room in swap");
+        }
+    }
+
+    fn protect(&mut self, range: UffdioRange) {
+        let protect = UffdioWriteprotect { range, mode: writeprotect::WP };
+        self.request(UFFDIO_WRITEPROTECT, &mut protect.to_bytes());
     }
 
     fn request(&mut self, request: u32, argument: &mut [u8]) {
@@ -218,6 +237,7 @@ impl Lab {
         }
         self.kernel.audit()?;
         let words = self.words(self.site.who);
+        self.kernel.audit()?;
         Ok((told, words))
     }
 
@@ -226,14 +246,17 @@ impl Lab {
     fn words(&mut self, who: ThreadId) -> Vec<u64> {
         const MISSING: u64 = u64::MAX;
         const SIGNAL: u64 = u64::MAX - 1;
+        const PROTECTED: u64 = 1 << 57;
         let mut words = Vec::new();
         for start in [self.site.memory, self.site.yard] {
             for page in 0..PAGES {
                 let mut out = [0; 8];
-                let load = self.kernel.load(who, start.add(Bytes(page * PAGE)), &mut out);
+                let at = start.add(Bytes(page * PAGE));
+                let protected = self.kernel.pagemap(who, at, 1)[0] & PROTECTED;
+                let load = self.kernel.load(who, at, &mut out);
                 // Who would have to wait finds a missing page; nobody is left to answer.
                 words.push(match self.runner.now(who, load) {
-                    Some(Ok(())) => u64::from_ne_bytes(out),
+                    Some(Ok(())) => u64::from_ne_bytes(out) | protected,
                     Some(Err(_)) => SIGNAL,
                     None => MISSING,
                 });

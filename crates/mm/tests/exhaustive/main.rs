@@ -29,6 +29,8 @@ const MISSING: Before = Before {
     features: 0,
     modes: register::MISSING,
     protected: false,
+    yard_protected: false,
+    yard_swapped: false,
     forgets_to_wake: false,
 };
 const FILLED: Before = Before { filled: true, ..MISSING };
@@ -92,13 +94,17 @@ fn bound(ops: &[Op]) -> Option<usize> {
     }
 }
 
-/// Looks for an interleaving that ends in no way that one after the other can lead to; returns how
-/// many there are when there is none.
-fn search(profile: &Profile, before: Before, ops: &[Op]) -> Result<u64, Counterexample> {
+/// Looks for an interleaving that ends in no way that one after the other can lead to in a sound
+/// kernel; returns how many there are when there is none.
+fn search(
+    profile: &Profile,
+    sound: &Profile,
+    before: Before,
+    ops: &[Op],
+) -> Result<u64, Counterexample> {
     // With an event pending, requests see a change begun and not done: no order of whole ones.
     let told = before.features & EVENTS != 0;
-    let mended = Bugs { unregister_leaves_wp_waiters: false, ..Bugs::UP_TO_7_3 };
-    let allowed = sequential(&Profile { bugs: mended, ..profile.clone() }, before, ops);
+    let allowed = sequential(sound, before, ops);
     explore(bound(ops), |trial| {
         let mut lab = Lab::new(profile, before);
         for (number, op) in ops.iter().enumerate() {
@@ -119,7 +125,7 @@ fn check(before: Before, ops: &[Op]) -> u64 {
 }
 
 fn check_with(profile: &Profile, before: Before, ops: &[Op]) -> u64 {
-    match search(profile, before, ops) {
+    match search(profile, profile, before, ops) {
         Ok(runs) => runs,
         Err(counterexample) => panic!("{counterexample}"),
     }
@@ -226,17 +232,19 @@ fn operations_beside_swap_end_as_one_after_the_other() {
         Op::Load(0),
         Op::StoreYard(0),
         Op::Fork,
+        Op::LoadYard(0),
         Op::Drop(0),
         Op::Copy(0),
     ];
-    check_pairs(&[MISSING, FILLED], &ops);
-    check_triples(&[MISSING, FILLED], &ops[..6]);
+    let swapped = Before { yard_swapped: true, ..MISSING };
+    check_pairs(&[MISSING, FILLED, swapped], &ops);
+    check_triples(&[MISSING, swapped], &ops[..5]);
 }
 
 /// Runs a search whose bug must show.
 fn finds(bugs: Bugs, profile: &Profile, before: Before, ops: &[Op]) -> Counterexample {
     check_with(profile, before, ops);
-    let found = search(&Profile { bugs, ..profile.clone() }, before, ops);
+    let found = search(&Profile { bugs, ..profile.clone() }, profile, before, ops);
     found.expect_err("an interleaving that shows the bug")
 }
 
@@ -253,6 +261,22 @@ fn a_writer_left_asleep_by_unregister_is_found() {
 fn poison_that_copy_overwrites_is_found() {
     let bugs = Bugs { copy_over_poison: true, ..Bugs::UP_TO_7_3 };
     finds(bugs, &Profile::linux_7_3(), MISSING, &[Op::Poison(0), Op::Copy(0)]);
+}
+
+#[test]
+fn a_move_that_meets_the_swap_cache_is_found() {
+    let bugs = Bugs { move_forgets_swap_cache: true, ..Bugs::UP_TO_7_3 };
+    let ops = [Op::PageOutYard(0), Op::Move(0), Op::Load(0)];
+    finds(bugs, &Profile::linux_6_18(), MISSING, &ops);
+}
+
+#[test]
+fn a_move_that_drops_protection_is_found() {
+    let mended = Bugs { move_drops_wp: false, ..Bugs::UP_TO_7_3 };
+    let profile = Profile { bugs: mended, ..Profile::linux_6_18() };
+    let modes = register::MISSING | register::WP;
+    let before = Before { modes, yard_protected: true, ..MISSING };
+    finds(Bugs::UP_TO_7_3, &profile, before, &[Op::Move(0), Op::Load(0)]);
 }
 
 /// A handler that forgets to wake who waits for a page that is there already.

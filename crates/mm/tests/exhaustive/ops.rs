@@ -44,6 +44,8 @@ pub(crate) enum Op {
     DropYard(u64),
     /// Stores to the page of the yard.
     StoreYard(u64),
+    /// Loads a word of the yard.
+    LoadYard(u64),
     /// Faults the page of the yard in for a store, and stores nothing.
     TouchYard(u64),
     /// Unmaps the page.
@@ -135,7 +137,8 @@ impl Site {
     pub(crate) async fn act(self, op: Op) -> Ending {
         let range = self.range(0, PAGES);
         match op {
-            Op::Load(page) => self.load(page).await,
+            Op::Load(page) => self.load(self.at(page)).await,
+            Op::LoadYard(page) => self.load(self.in_yard(page)).await,
             Op::Store(page) => self.store(self.at(page)).await,
             Op::TouchYard(page) => {
                 self.advise(self.in_yard(page), Advice::Populate { write: true }).await
@@ -190,9 +193,9 @@ impl Site {
         UffdioRange { start: self.at(page).0, len: count * PAGE }
     }
 
-    async fn load(&self, page: u64) -> Ending {
+    async fn load(&self, at: Va) -> Ending {
         let mut out = [0; 8];
-        match self.kernel.load(self.who, self.at(page), &mut out).await {
+        match self.kernel.load(self.who, at, &mut out).await {
             Ok(()) => Ending::Loaded(u64::from_ne_bytes(out)),
             Err(_) => Ending::Signal,
         }
