@@ -34,6 +34,8 @@ pub struct Profile {
     pub has_memory_failure: bool,
     /// Guards exist (6.13).
     pub has_guards: bool,
+    /// DONTNEED gives empty page tables back (6.14, as configured on most machines).
+    pub reclaims_tables: bool,
     /// The pagemap shows guards (6.15).
     pub shows_guards: bool,
     /// A pending event is told in the out field too (6.15).
@@ -122,6 +124,7 @@ impl Profile {
             frames: 1 << 24,
             has_memory_failure: false,
             has_guards: true,
+            reclaims_tables: true,
             shows_guards: true,
             pending_event_in_out_field: true,
             refuses_foreign_unregister: true,
@@ -147,6 +150,7 @@ impl Profile {
         Profile {
             version: KernelVersion::new(6, 12),
             has_guards: false,
+            reclaims_tables: false,
             shows_guards: false,
             pending_event_in_out_field: false,
             refuses_foreign_unregister: false,

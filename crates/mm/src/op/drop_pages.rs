@@ -73,6 +73,9 @@ impl Kernel {
             }
             table.release().await;
         }
+        if matches!(advice, Advice::DontNeed | Advice::DontNeedLocked) {
+            self.state().reclaim_tables(space, piece.range);
+        }
         Ok(map)
     }
 }
@@ -110,6 +113,19 @@ impl State {
                 (marks && entry.uffd_wp()).then_some(Entry::Marker(Marker::WriteProtected));
             self.spaces[space].table.set_huge(at, marker);
             self.machine.put_entry(entry);
+        }
+    }
+
+    /// Gives empty tables back that lie in a range whole.
+    fn reclaim_tables(&mut self, space: SpaceId, range: VaRange) {
+        if !self.profile.reclaims_tables {
+            return;
+        }
+        let table = &mut self.spaces[space].table;
+        for made in table.made_in(range) {
+            if range.covers(made) && table.small_in(made).next().is_none() {
+                table.drop_table(made.start());
+            }
         }
     }
 

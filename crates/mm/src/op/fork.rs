@@ -78,8 +78,9 @@ impl Kernel {
         };
         let copy = self.state().inherit(child, area, registration);
         drop(family);
-        let tables = self.state().spaces[parent].table.tables_in(area.range);
-        for part in tables {
+        let parts = self.state().spaces[parent].table.tables_in(area.range);
+        self.state().copy_tables(parent, child, &copy, area.range);
+        for part in parts {
             let guard = self.lock_table(parent, part.start()).await;
             self.state().copy_entries(parent, child, &copy, part);
             guard.release().await;
@@ -113,9 +114,17 @@ impl State {
         copy
     }
 
+    /// Gives the child a table wherever the parent has one, be it empty.
+    fn copy_tables(&mut self, parent: SpaceId, child: SpaceId, area: &Area, range: VaRange) {
+        if is_copied(area) {
+            for part in self.spaces[parent].table.made_in(range) {
+                self.spaces[child].table.add_table(part.start());
+            }
+        }
+    }
+
     fn copy_entries(&mut self, parent: SpaceId, child: SpaceId, area: &Area, range: VaRange) {
-        if !area.reports(PROTECTS) && area.root.is_none() {
-            // No page of its own: what is mapped is found again, in the object or as zeros.
+        if !is_copied(area) {
             return;
         }
         self.split_pinned(parent, range);
@@ -205,4 +214,10 @@ impl State {
             self.adopt(child, at, new);
         }
     }
+}
+
+/// Says whether a child gets the entries of an area. Of one without a page of its own it does not:
+/// what is mapped is found again, in the object or as zeros.
+fn is_copied(area: &Area) -> bool {
+    area.reports(PROTECTS) || area.root.is_some()
 }

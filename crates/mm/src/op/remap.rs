@@ -223,6 +223,7 @@ impl State {
         };
         let distance = |at: Va| new.start().add(at.since(old.start()));
         self.move_huge_entries(space, old, &distance);
+        self.move_tables(space, old, &distance);
         for (at, entry) in self.spaces[space].table.list(old) {
             let table = &mut self.spaces[space].table;
             table.set(at, None);
@@ -232,6 +233,22 @@ impl State {
         if area.registration.is_some() && !told {
             let before = Area { range: new, ..*area };
             self.clear_protection_moved(space, &before);
+        }
+    }
+
+    /// Makes tables at the new place for those at the old, be they empty. One that moves whole is
+    /// taken along.
+    fn move_tables(&mut self, space: SpaceId, old: VaRange, to: &dyn Fn(Va) -> Va) {
+        let table = &mut self.spaces[space].table;
+        let (span, page) = (table.span(), self.profile.page());
+        for made in table.made_in(old) {
+            let Some(part) = made.intersect(old) else { continue };
+            if part == made && to(part.start()).is_aligned(span) {
+                table.move_table(part.start(), to(part.start()));
+            } else {
+                table.add_table(to(part.start()));
+                table.add_table(to(Va(part.end().0 - page.0)));
+            }
         }
     }
 

@@ -3,8 +3,6 @@
 //! Since 7.3 what the one bit for protection tells hangs on the area: pages of areas registered
 //! for WP are WRITTEN without it, those of areas registered for RWP are ACCESSED. Before, every
 //! page was WRITTEN without it.
-//!
-//! Tables are not modelled by themselves: one is taken to exist as long as it holds an entry.
 
 use faultless_uapi::mode::register;
 use faultless_uapi::scan::category::*;
@@ -46,6 +44,7 @@ impl State {
     /// The categories of what was found in an area, beside those of the area.
     pub(super) fn page_categories(&self, area: &Area, found: Found) -> u64 {
         match found {
+            Found::Page(None) if area.is_hugetlb() => PAGE_IS_HUGE,
             Found::NoTable if area.reports_wp() => PAGE_IS_WRITTEN,
             Found::NoTable => 0,
             Found::Page(None) => self.untouched(area) & PAGE_IS_WRITTEN,

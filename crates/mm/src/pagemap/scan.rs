@@ -63,7 +63,7 @@ impl Kernel {
         if wish.max_pages == 0 {
             wish.max_pages = u64::MAX;
         }
-        let mut walk = Walk { wish, pages: 0, room: None, regions: Vec::new() };
+        let mut walk = Walk { wish, pages: 0, room: None, regions: Vec::new(), given_up: None };
         let (result, walk_end) = self.scan_lots(space, range, &mut walk, user.who, out).await;
         let walk_end = walk_end.unwrap_or(range.end());
         user.put(self, WALK_END_AT, &walk_end.0.to_ne_bytes()).await?;
@@ -96,10 +96,10 @@ impl Kernel {
             }
             match stopped {
                 Err(errno) => return (Err(errno), end),
-                Ok(None) => break,
+                Ok(None) => return (Ok(told), walk.given_up.or(end)),
                 Ok(Some(stop)) => end = Some(stop),
             }
-            if told == walk.wish.vec_len || walk.pages == walk.wish.max_pages || end == Some(next) {
+            if told == walk.wish.vec_len || walk.pages == walk.wish.max_pages {
                 break;
             }
             next = end.unwrap_or(range.end());

@@ -28,6 +28,8 @@ pub(super) struct Walk {
     pub(super) room: Option<usize>,
     /// The regions of this lot.
     pub(super) regions: Vec<PageRegion>,
+    /// Where a page was given up that could only be protected whole.
+    pub(super) given_up: Option<Va>,
 }
 
 /// How much of a run of pages was taken.
@@ -146,8 +148,10 @@ impl State {
         if let Some(entry) = table.huge(part.start()) {
             return self.walk_huge(space, area, part, Found::Huge(entry), walk);
         }
-        let whole = part.widen(table.span());
-        if table.small_in(whole).next().is_none() {
+        if area.is_hugetlb() {
+            return self.walk_run(space, area, part, Found::Page(None), walk);
+        }
+        if !table.has_table(part.start()) {
             return self.walk_run(space, area, part, Found::NoTable, walk);
         }
         let page = self.profile.page();
@@ -168,7 +172,7 @@ impl State {
     }
 
     /// A huge page that is wanted in part is split, if it is to be protected; one of the hugetlb
-    /// pool cannot be, and ends the walk.
+    /// pool cannot be and is passed over, but told as the end of the walk.
     fn walk_huge(
         &mut self,
         space: SpaceId,
@@ -187,7 +191,8 @@ impl State {
             return self.walk_run(space, area, part, found, walk);
         }
         if area.is_hugetlb() {
-            return Some(part.start());
+            walk.given_up = Some(part.start());
+            return None;
         }
         self.split_huge(space, part.start());
         self.walk_table(space, area, part, walk)

@@ -144,6 +144,17 @@ impl PageTable {
         self.recent = self.recent.filter(|recent| *recent != base);
     }
 
+    /// Takes the table for an address, with all its entries, to another address.
+    pub(crate) fn move_table(&mut self, from: Va, to: Va) {
+        let range = VaRange::of(from, self.span.bytes());
+        for (at, entry) in self.list(range) {
+            self.small.remove(&at);
+            self.small.insert(to.add(at.since(from)), entry);
+        }
+        self.drop_table(from);
+        self.add_table(to);
+    }
+
     /// The ranges of the tables of base entries that a range touches.
     pub(crate) fn made_in(&self, range: VaRange) -> Vec<VaRange> {
         let range = range.widen(self.span);

@@ -141,6 +141,10 @@ impl Kernel {
         if self.state().spaces[target.space].table.huge(target.at).is_some() {
             return Err(EEXIST.into());
         }
+        if !target.area.is_hugetlb() {
+            // Made before anything is looked at, it stays whatever comes of it.
+            self.state().spaces[target.space].table.add_table(target.at);
+        }
         match order.filling {
             Filling::Copy { src, wp } => {
                 let src = src.add(Bytes(done));

@@ -143,7 +143,10 @@ impl State {
 
     /// Protects the pages a scan met, those that are not there by markers.
     pub(crate) fn protect_scanned(&mut self, space: SpaceId, area: &Area, part: VaRange) {
-        self.change_part(space, part, |entry| Some(entry.scanned()));
+        self.change_part(space, part, |entry| match entry {
+            Entry::Marker(_) if area.is_hugetlb() => Some(entry),
+            entry => Some(entry.scanned()),
+        });
         self.mark_missing(space, area, part);
     }
 

@@ -254,6 +254,7 @@ cases! {
     scan_protect {
         without_room_everything_is_protected, without_tables_only_matches_are_protected,
         memory_without_tables_is_written, plain_memory_without_tables_is_not_written,
+        a_table_once_made_stays, plain_memory_of_a_child_is_alike, a_moved_mapping_has_its_tables,
         other_markers_take_note, missing_shared_pages_are_protected,
     }
     guard {

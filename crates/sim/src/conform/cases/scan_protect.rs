@@ -91,6 +91,46 @@ pub(super) fn plain_memory_without_tables_is_not_written(w: &mut dyn World) -> V
     expect("told", told(&scanned), vec![0])
 }
 
+/// Expects every page of this range of plain memory to count as written, or none.
+#[track_caller]
+fn expect_written(s: &mut Stage<'_>, range: Range, written: bool) -> Verdict {
+    if s.profile().written_needs_wp() == Promise::Yes {
+        return Ok(());
+    }
+    let scanned = s.scan(scan_for(range, PAGE_IS_WRITTEN, PAGE_IS_WRITTEN))?;
+    let ends: Vec<u64> = scanned.regions.iter().map(|region| region.end).collect();
+    expect("written to the end", ends, if written { vec![range.end()] } else { Vec::new() })
+}
+
+/// Memory where a page was written, and dropped again alone.
+fn emptied(w: &mut dyn World) -> Verdict<(Stage<'_>, Area)> {
+    let mut s = Stage::bare(w)?;
+    let area = s.anon(SPACIOUS)?;
+    s.store(area.at(SPACIOUS / 2), 1)?;
+    s.advise(area.one(SPACIOUS / 2), advice::DONTNEED)?;
+    Ok((s, area))
+}
+
+/// A page table outlives the pages in it (section 12).
+pub(super) fn a_table_once_made_stays(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = emptied(w)?;
+    expect_written(&mut s, area.part(SPACIOUS / 2, 2), true)
+}
+
+/// A child gets a table, empty as it is, where it gets any entries (section 12).
+pub(super) fn plain_memory_of_a_child_is_alike(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = emptied(w)?;
+    let (child, fd) = (s.fork()?, s.fd);
+    s.acting(child, fd, |s| expect_written(s, area.part(SPACIOUS / 2, 2), true))
+}
+
+/// A mapping that moves has tables at its new place (section 12).
+pub(super) fn a_moved_mapping_has_its_tables(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = emptied(w)?;
+    let moved = s.move_mapping(&area, remap::MAYMOVE | remap::FIXED)?;
+    expect_written(&mut s, moved.part(SPACIOUS / 2, 2), true)
+}
+
 /// Poison and guards count as written, and take note of a protecting scan; WRITEPROTECT does not
 /// take that off again (section 12 and docs/kernel-notes.md).
 pub(super) fn other_markers_take_note(w: &mut dyn World) -> Verdict {
