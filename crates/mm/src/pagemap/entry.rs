@@ -47,6 +47,8 @@ impl State {
             Entry::Marker(Marker::Guard { .. }) if self.profile.shows_guards => {
                 pagemap::SWAPPED | pagemap::GUARD
             }
+            // Markers of the hugetlb pool do not look swapped; what they mean is not told.
+            Entry::Marker(_) if self.area(space, at).is_some_and(|area| area.is_hugetlb()) => 0,
             Entry::Marker(_) => pagemap::SWAPPED,
         }
     }

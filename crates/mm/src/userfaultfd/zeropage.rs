@@ -29,9 +29,7 @@ impl Kernel {
     /// Private memory gets the page that all share, shared memory one of its own.
     pub(super) async fn zero_page(&self, target: &Target) -> Result<(), Errno> {
         if let (true, Some(object)) = (target.area.shared, target.area.object()) {
-            if self.state().entry(target.space, target.at).is_some() {
-                return Err(EEXIST);
-            }
+            // Markers give way, as they do to COPY; only in private memory none does.
             let frame = self.state().machine.frames.allocate(Content::Zero).ok_or(ENOMEM)?;
             let installed = self.install_in_object(object, frame, false, target).await;
             self.state().machine.put_frame(frame);

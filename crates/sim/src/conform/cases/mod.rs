@@ -180,7 +180,8 @@ cases! {
     }
     zeropage {
         anonymous_memory_gets_the_zero_page, shared_memory_gets_a_page_of_its_own,
-        sleepers_read_zeros, present_page_exists, markers_exist, hugetlb_is_invalid,
+        sleepers_read_zeros, present_page_exists, markers_exist,
+        markers_of_shared_memory_give_way, hugetlb_is_invalid,
         arguments_must_be_possible, destination_must_be_registered, zero_page_can_be_protected,
     }
     continue_ {

@@ -61,7 +61,7 @@ pub(super) fn present_page_exists(w: &mut dyn World) -> Verdict {
     s.zeropage(area.range(), 0)?.partial(area.page_size)
 }
 
-/// Any marker is EEXIST: write-protection, poison, guard (section 8).
+/// In private memory any marker is EEXIST: write-protection, poison, guard (section 8).
 pub(super) fn markers_exist(w: &mut dyn World) -> Verdict {
     let features = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_UNPOPULATED | FEATURE_POISON;
     let mut s = Stage::open(w, features)?;
@@ -119,4 +119,21 @@ pub(super) fn zero_page_can_be_protected(w: &mut dyn World) -> Verdict {
     s.protect(area.range())?;
     s.blocked_store(area.at(0), 1)?;
     s.expect_fault(area.at(0), fault_flag::WRITE | fault_flag::WP)
+}
+
+/// In shared memory write-protect markers give way, as they do to COPY, and so do other markers
+/// where they do (section 8 and docs/kernel-notes.md).
+pub(super) fn markers_of_shared_memory_give_way(w: &mut dyn World) -> Verdict {
+    let features = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_HUGETLBFS_SHMEM | FEATURE_POISON;
+    let mut s = Stage::open(w, features)?;
+    let area = s.map(Memory::Shmem, 2)?;
+    s.register(area.range(), reg::MISSING | reg::WP)?;
+    s.protect(area.one(0))?;
+    s.zeropage(area.one(0), 0)?.done(area.page_size)?;
+    expect("protected", s.is_protected(area.at(0))?, false)?;
+    s.store(area.at(0), 1)?;
+    s.poison(area.one(1), 0)?.done(area.page_size)?;
+    let tried = s.zeropage(area.one(1), 0)?;
+    let respects = s.profile().copy_respects_poison();
+    ensure(respects.allows(tried.result.is_err()), format_args!("ZEROPAGE: {:?}", tried.result))
 }
