@@ -288,3 +288,67 @@ pub(super) fn a_page_shared_with_a_child_is_copied_only_when_written(w: &mut dyn
     let done = s.call_in(child, Call::Load { at: area.at(1), len: 1 })?;
     expect("child", done.bytes, vec![1])
 }
+
+/// A page in swap is protected where it lies: it comes back closed, and is reported (section 14).
+pub(super) fn swapped_pages_are_protected(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = populated(w, FEATURE_RWP)?;
+    if !s.profile().has_swap {
+        return skip("no swap here and no swap file could be made");
+    }
+    s.advise(area.range(), advice::PAGEOUT)?;
+    if !s.is_swapped(area.at(0))? {
+        return skip("the kernel would not swap the page out");
+    }
+    s.send(&request::rwprotect(area.range(), RWP))?.ok()?;
+    expect("protected", s.is_protected(area.at(0))?, true)?;
+    let who = s.blocked_store(area.at(0), 8)?;
+    s.expect_fault(area.at(0), fault_flag::RWP | fault_flag::WRITE)?;
+    s.send(&request::rwprotect(area.range(), 0))?.ok()?;
+    s.goes_on(who)?;
+    expect("byte", s.load(area.at(0))?, 8)
+}
+
+/// Huge memory, and registered for RWP; skips where none is to be had.
+fn huge(s: &mut Stage<'_>) -> Verdict<Area> {
+    let (area, _) = s.huge_anon(1)?;
+    s.store(area.at(0), 5)?;
+    if s.value(Call::HugeBytes { at: area.at(0) })? == 0 {
+        return skip("no huge page was free when one was wanted");
+    }
+    s.register(area.range(), reg::RWP)?;
+    Ok(area)
+}
+
+/// A huge page is protected whole, and opened whole where accesses are only recorded (section 14).
+pub(super) fn huge_pages_are_protected_whole(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP | FEATURE_RWP_ASYNC)?;
+    let area = huge(&mut s)?;
+    s.send(&request::rwprotect(area.range(), RWP))?.ok()?;
+    expect("protected", s.is_protected(area.at(9))?, true)?;
+    expect("byte", s.load(area.at(0))?, 5)?;
+    expect("opened", s.is_protected(area.at(9))?, false)?;
+    expect("huge", s.value(Call::HugeBytes { at: area.at(0) })? > 0, true)
+}
+
+/// A part of one is protected by splitting it (section 14).
+pub(super) fn huge_pages_are_split_for_a_part(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP)?;
+    let area = huge(&mut s)?;
+    s.send(&request::rwprotect(area.one(3), RWP))?.ok()?;
+    expect("part", s.is_protected(area.at(3))?, true)?;
+    expect("rest", s.is_protected(area.at(4))?, false)?;
+    let who = s.blocked_load(area.at(3))?;
+    s.expect_fault(area.at(3), fault_flag::RWP)?;
+    s.send(&request::rwprotect(area.range(), 0))?.ok()?;
+    expect("byte", s.loaded(who)?, 0)
+}
+
+/// It survives mprotect to no access and back (section 14).
+pub(super) fn it_survives_mprotect(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = protected(w, FEATURE_RWP)?;
+    s.mprotect(area.range(), 0)?;
+    s.mprotect(area.range(), prot::READ_WRITE)?;
+    expect("protected", s.is_protected(area.at(0))?, true)?;
+    s.blocked_load(area.at(0))?;
+    s.expect_fault(area.at(0), fault_flag::RWP)
+}
