@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// under one.
 const LOAD: Duration = Duration::from_secs(20);
 
+/// Clients of one pgbench.
+const CLIENTS: usize = 4;
+
 /// Runs the soak; fails with the first error of a client.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let mut sitting = Sitting::begin(args, NEEDS)?;
@@ -106,22 +109,22 @@ impl Cluster {
     fn start_load(&self) -> Result<Collected> {
         let seconds = LOAD.as_secs().to_string();
         let mut command = self.client("pgbench");
-        command.args(["-T", &seconds, "-c", "4", "-j", "1", "postgres"]);
+        command.args(["-T", &seconds, "-c", &CLIENTS.to_string(), "-j", "1", "postgres"]);
         Collected::start(&mut command)
     }
 
-    /// Finds a process that serves a client, waiting for pgbench to connect.
+    /// Finds a process that serves a client of pgbench, waiting until all have connected.
     fn backend(&self) -> Result<u32> {
         let start = Instant::now();
         let parent = self.process.id();
         let children = format!("/proc/{parent}/task/{parent}/children");
         while start.elapsed() < PATIENCE {
-            for pid in std::fs::read_to_string(&children)?.split_whitespace() {
-                // The title of a backend names user, database and where its client is.
-                let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
-                if title.is_ok_and(|title| title.contains("postgres postgres [local]")) {
-                    return Ok(pid.parse()?);
-                }
+            let pids = std::fs::read_to_string(&children)?;
+            let serving: Vec<&str> = pids.split_whitespace().filter(|pid| serves(pid)).collect();
+            // Before its clients pgbench connects once to look around, and soon leaves.
+            if serving.len() >= CLIENTS {
+                let newest = serving.last().context("pgbench has clients")?;
+                return Ok(newest.parse()?);
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -148,6 +151,13 @@ impl Cluster {
         ensure!(status.success(), "PostgreSQL ended with {status}");
         Ok(())
     }
+}
+
+/// Says whether a process of the server serves a client.
+fn serves(pid: &str) -> bool {
+    // The title of a backend names user, database and where its client is.
+    let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+    title.is_ok_and(|title| title.contains("postgres postgres [local]"))
 }
 
 /// Finds the newest installed server; Debian keeps its programs off the path.
