@@ -70,7 +70,7 @@ impl State {
                 let arrived = self.arrived(ends, mapped);
                 Entry::Present(crate::process::Mapped { dirty: true, ..arrived })
             }
-            _ => Entry::Zero { uffd_wp: source.uffd_wp() && self.keeps_wp(ends) },
+            _ => Entry::Zero { uffd_wp: self.arrives_protected(ends, source.uffd_wp()) },
         };
         let table = &mut self.spaces[ends.space].table;
         table.set_huge(ends.src, None);

@@ -7,7 +7,6 @@
 //! therefore cleared first and put back if a pin has come.
 
 use faultless_pages::{Bytes, Va};
-use faultless_uapi::mode::register;
 
 use crate::errno::{EBUSY, Errno};
 use crate::id::FrameId;
@@ -164,15 +163,13 @@ impl State {
     /// The entry a page gets at its destination.
     pub(super) fn arrived(&self, ends: &Ends, mapped: Mapped) -> Mapped {
         let forgets = self.profile.bugs.move_drops_wp;
-        let uffd_wp = mapped.uffd_wp && self.keeps_wp(ends);
-        // Protection against every access is put on anew where it is registered.
-        let closed = mapped.uffd_wp && ends.dst_area.reports(register::RWP);
+        let uffd_wp = self.arrives_protected(ends, mapped.uffd_wp);
         Mapped {
             frame: mapped.frame,
-            writable: (forgets || mapped.writable) && !uffd_wp && !closed,
+            writable: (forgets || mapped.writable) && !uffd_wp,
             dirty: mapped.dirty,
             accessed: true,
-            uffd_wp: uffd_wp || closed,
+            uffd_wp,
             exclusive: true,
         }
     }

@@ -1,6 +1,7 @@
 //! One step of a move: what lies at both ends, and what that leads to.
 
 use faultless_pages::Bytes;
+use faultless_uapi::mode::register;
 
 use crate::errno::{EBUSY, EEXIST, EFAULT, ENOENT, Errno};
 use crate::kernel::{Guard, Kernel, State};
@@ -92,10 +93,10 @@ impl Kernel {
             if !state.is_unchanged(ends, source) {
                 return Ok(Step::Again);
             }
-            let kept = source.uffd_wp() && state.keeps_wp(ends);
+            let uffd_wp = state.arrives_protected(ends, source.uffd_wp());
             let table = &mut state.spaces[ends.space].table;
             table.set(ends.src, None);
-            table.set(ends.dst, Some(Entry::Zero { uffd_wp: kept }));
+            table.set(ends.dst, Some(Entry::Zero { uffd_wp }));
             state.profile.page()
         };
         release(tables).await;
@@ -142,10 +143,12 @@ impl State {
         table.small(ends.src) == Some(source) && table.get(ends.dst).is_none()
     }
 
-    /// Says whether protection goes along: not on kernels that forget it, and only to where it
-    /// means something.
-    pub(super) fn keeps_wp(&self, ends: &Ends) -> bool {
-        !self.profile.bugs.move_drops_wp && ends.dst_area.reports_wp()
+    /// Says whether a page arrives protected. Write-protection goes along, but not on kernels that
+    /// forget it, and only to where it means something; read-and-write protection is put on
+    /// whatever arrives where it is registered.
+    pub(super) fn arrives_protected(&self, ends: &Ends, uffd_wp: bool) -> bool {
+        let kept = uffd_wp && !self.profile.bugs.move_drops_wp && ends.dst_area.reports_wp();
+        kept || ends.dst_area.reports(register::RWP)
     }
 
     /// Says whether the huge page at the source fits whole: both ends at its border, as much

@@ -7,6 +7,8 @@
 //! it in and another have swapped it out again to the very same slot, so that the entry tells
 //! nothing. Therefore the swap cache is asked again once the tables are locked.
 
+use faultless_uapi::mode::register;
+
 use crate::errno::{EBUSY, Errno};
 use crate::id::{FrameId, SlotId};
 use crate::kernel::{Kernel, State};
@@ -76,10 +78,12 @@ impl State {
         if let Some(frame) = cached {
             self.rehome(ends, frame);
         }
-        // What the entry carries goes along, protection included.
+        // What the entry carries goes along, write-protection included.
+        let closes = ends.dst_area.reports(register::RWP);
+        let arrived = if closes { source.with_uffd_wp(true) } else { source };
         let table = &mut self.spaces[ends.space].table;
         table.set(ends.src, None);
-        table.set(ends.dst, Some(source));
+        table.set(ends.dst, Some(arrived));
         Step::Done(self.profile.page())
     }
 }

@@ -352,3 +352,23 @@ pub(super) fn it_survives_mprotect(w: &mut dyn World) -> Verdict {
     s.blocked_load(area.at(0))?;
     s.expect_fault(area.at(0), fault_flag::RWP)
 }
+
+/// What MOVE brings to memory registered for it arrives protected, whatever it was (sections 13,
+/// 14).
+pub(super) fn moved_pages_arrive_protected(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP | FEATURE_MOVE)?;
+    let area = s.anon(2)?;
+    let src = s.anon(2)?;
+    s.store(src.at(0), 7)?;
+    expect("zeros", s.load(src.at(1))?, 0)?;
+    s.register(area.range(), reg::RWP)?;
+    s.move_pages(area.range(), src.start, 0)?.done(2 * area.page_size)?;
+    for (page, byte) in [(0, 7), (1, 0)] {
+        expect("protected", s.is_protected(area.at(page))?, true)?;
+        let who = s.blocked_load(area.at(page))?;
+        s.expect_fault(area.at(page), fault_flag::RWP)?;
+        s.send(&request::rwprotect(area.one(page), 0))?.ok()?;
+        expect("byte", s.loaded(who)?, byte)?;
+    }
+    Ok(())
+}
