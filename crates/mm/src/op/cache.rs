@@ -1,9 +1,11 @@
 //! The page cache of objects: finding a page, bringing it back from swap, making one.
 
+use faultless_pages::Va;
+
 use crate::errno::{ENOMEM, Errno};
 use crate::id::{FrameId, ObjectId};
-use crate::kernel::{Kernel, State};
-use crate::machine::{Cached, Content};
+use crate::kernel::{Guard, Kernel, State};
+use crate::machine::{Cached, Content, Kind};
 use crate::sched::{Lock, Mode};
 
 impl Kernel {
@@ -14,7 +16,7 @@ impl Kernel {
         object: ObjectId,
         offset: u64,
     ) -> Result<Option<FrameId>, Errno> {
-        let cached = self.state().machine.objects[object].pages.get(&offset).copied();
+        let cached = self.state().part_of_cache(object, offset);
         match cached {
             None => Ok(None),
             Some(Cached::Frame(frame)) => Ok(Some(frame)),
@@ -23,6 +25,21 @@ impl Kernel {
                 let frame = self.state().bring_back(object, offset);
                 cache.release().await;
                 frame
+            }
+        }
+    }
+
+    /// As [`Kernel::cached_frame`], with the frame locked: it stays in the object.
+    pub(crate) async fn lock_cached(
+        &self,
+        object: ObjectId,
+        offset: u64,
+    ) -> Result<Option<(FrameId, Guard)>, Errno> {
+        loop {
+            let Some(frame) = self.cached_frame(object, offset).await? else { return Ok(None) };
+            let folio = self.lock(Lock::Folio(frame), Mode::Exclusive).await;
+            if self.state().part_of_cache(object, offset) == Some(Cached::Frame(frame)) {
+                return Ok(Some((frame, folio)));
             }
         }
     }
@@ -47,6 +64,16 @@ impl Kernel {
 }
 
 impl State {
+    /// Where an object has a base page, which may be a part of a huge one.
+    fn part_of_cache(&self, object: ObjectId, offset: u64) -> Option<Cached> {
+        let object = &self.machine.objects[object];
+        let Kind::Hugetlb(size) = object.kind else { return object.pages.get(&offset).copied() };
+        let base = Va(offset).align_down(size);
+        let Cached::Frame(head) = object.pages.get(&base.0).copied()? else { return None };
+        let part = Va(offset).since(base).pages(self.profile.page_size);
+        Some(Cached::Frame(FrameId(head.0 + usize::try_from(part).ok()?)))
+    }
+
     /// Makes a page of zeros in an object.
     fn make_page(&mut self, object: ObjectId, offset: u64) -> Result<FrameId, Errno> {
         let frame = self.machine.frames.allocate(Content::Zero).ok_or(ENOMEM)?;

@@ -106,7 +106,7 @@ impl State {
         }
         let huge: alloc::vec::Vec<_> = self.spaces[space].table.huge_in(range).collect();
         for (at, entry) in huge {
-            if stays(area, entry) {
+            if stays(area, entry) || (!copies && self.is_private_copy(entry)) {
                 continue;
             }
             let marker =

@@ -36,6 +36,8 @@ impl Kernel {
             None | Some(Entry::Marker(Marker::WriteProtected)) => {
                 if area.is_anonymous() {
                     self.anonymous_fault(access, &area, guard).await
+                } else if area.is_hugetlb() {
+                    self.hugetlb_fault(access, &area, guard).await
                 } else {
                     self.object_fault(access, &area, guard).await
                 }
@@ -56,7 +58,9 @@ impl Kernel {
                 self.closed_fault(access, &area, guard).await
             }
             Some(Entry::Present(_) | Entry::Zero { .. }) if access.write => {
-                if self.state().spaces[access.space].table.huge(access.at).is_some() {
+                if area.is_hugetlb() {
+                    self.hugetlb_write_fault(access, &area, guard).await
+                } else if self.state().spaces[access.space].table.huge(access.at).is_some() {
                     self.huge_write_fault(access, &area, guard).await
                 } else {
                     self.write_fault(access, &area, guard).await

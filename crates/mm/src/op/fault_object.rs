@@ -42,7 +42,8 @@ impl Kernel {
     }
 }
 
-enum Lookup {
+/// What becomes of the first access to a page of an object.
+pub(super) enum Lookup {
     /// Behind the end of the object.
     Beyond,
     /// A userfaultfd is to be told.
@@ -52,12 +53,13 @@ enum Lookup {
 }
 
 impl State {
-    fn looks_up(&self, id: ObjectId, offset: u64, area: &Area) -> Lookup {
+    /// Looks for a page of an object on behalf of a fault.
+    pub(super) fn looks_up(&self, id: ObjectId, offset: u64, area: &Area) -> Lookup {
         let object = &self.machine.objects[id];
         if offset >= Va(object.size).align_up(self.profile.page_size).0 {
             return Lookup::Beyond;
         }
-        let reports = object.kind == Kind::Shmem;
+        let reports = matches!(object.kind, Kind::Shmem | Kind::Hugetlb(_));
         match object.pages.contains_key(&offset) {
             true if reports && area.reports(register::MINOR) => Lookup::Report(Reason::Minor),
             false if reports && area.reports(register::MISSING) => Lookup::Report(Reason::Missing),

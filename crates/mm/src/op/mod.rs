@@ -16,6 +16,7 @@
 //! | `cache` | the page cache of objects |
 //! | `fork`, `exec`, `exit` | processes |
 //! | `area_lock` | finding and locking areas and tables |
+//! | `fault_hugetlb` | memory of the hugetlb pool |
 //! | `fault_huge`, `collapse` | transparent huge pages: coming by a fault, made of base pages |
 //! | `split` | huge entries to base entries, huge pages to base pages |
 //! | `walk` | visiting every entry that maps a page |
@@ -36,6 +37,7 @@ mod fault;
 mod fault_anonymous;
 mod fault_around;
 mod fault_huge;
+mod fault_hugetlb;
 mod fault_object;
 mod fault_write;
 mod fork;

@@ -36,7 +36,7 @@ impl Kernel {
         let offset = target.area.linear_of(target.at);
         let beyond = self.state().profile.continue_beyond_end;
         self.state().check_end(target, beyond)?;
-        let frame = self.cached_frame(object, offset).await?.ok_or(EFAULT)?;
+        let (frame, folio) = self.lock_cached(object, offset).await?.ok_or(EFAULT)?;
         if self.state().machine.frames[frame].poisoned {
             return Err(EIO);
         }
@@ -48,6 +48,7 @@ impl Kernel {
             state.map_filled(frame, wp, false, target);
         }
         table.release().await;
+        folio.release().await;
         Ok(())
     }
 }

@@ -51,7 +51,13 @@ impl Kernel {
         installed.map_err(Halt::Refused)
     }
 
-    async fn install_copy(&self, frame: FrameId, wp: bool, target: &Target) -> Result<(), Errno> {
+    /// Installs a page with its content, wherever the destination keeps it.
+    pub(super) async fn install_copy(
+        &self,
+        frame: FrameId,
+        wp: bool,
+        target: &Target,
+    ) -> Result<(), Errno> {
         if let (true, Some(object)) = (target.area.shared, target.area.object()) {
             return self.install_in_object(object, frame, wp, target).await;
         }
@@ -118,6 +124,16 @@ impl State {
         self.machine.objects[object].pages.insert(offset, Cached::Frame(frame));
     }
 
+    /// Sets the entry of a destination, which in memory of the hugetlb pool is a huge one.
+    pub(super) fn set_page(&mut self, target: &Target, entry: Entry) {
+        let table = &mut self.spaces[target.space].table;
+        if target.area.is_hugetlb() {
+            table.set_huge(target.at, Some(entry));
+        } else {
+            table.set(target.at, Some(entry));
+        }
+    }
+
     /// Maps a page that a request brought: dirty, writable if the area is.
     pub(super) fn map_filled(
         &mut self,
@@ -130,6 +146,6 @@ impl State {
         let mapped =
             Mapped { writable, dirty: true, uffd_wp: wp, exclusive, ..Mapped::read_only(frame) };
         self.machine.frames.map(frame);
-        self.set(target.space, target.at, Entry::Present(mapped));
+        self.set_page(target, Entry::Present(mapped));
     }
 }

@@ -138,7 +138,8 @@ impl Kernel {
         done: u64,
         buffer: &mut Option<Content>,
     ) -> Result<(), Halt> {
-        if self.state().spaces[target.space].table.huge(target.at).is_some() {
+        let huge = self.state().spaces[target.space].table.huge(target.at);
+        if huge.is_some() && !target.area.is_hugetlb() {
             return Err(EEXIST.into());
         }
         if !target.area.is_hugetlb() {
@@ -148,6 +149,9 @@ impl Kernel {
         match order.filling {
             Filling::Copy { src, wp } => {
                 let src = src.add(Bytes(done));
+                if target.area.is_hugetlb() {
+                    return self.copy_huge_page(who, src, wp, target, buffer).await;
+                }
                 self.copy_page(who, src, wp, target, buffer).await
             }
             Filling::Zero => self.zero_page(target).await.map_err(Halt::Refused),

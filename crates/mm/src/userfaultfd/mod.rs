@@ -13,6 +13,7 @@
 //! | `copy`, `zeropage`, `continue_`, `poison`, `move_`, `wake` | a request each |
 //! | `write_protect`, `read_protect`, `set_mode` | WRITEPROTECT; RWPROTECT, SET_MODE |
 //! | `protect_pages` | putting protection on pages, taking it off |
+//! | `copy_hugetlb` | COPY of huge pages of the pool |
 //! | `move_areas`, `move_step`, `move_page`, `move_swapped`, `move_huge` | the parts of MOVE |
 //! | `close` | the end of the last descriptor |
 //!
@@ -25,6 +26,7 @@ mod accept;
 mod close;
 mod continue_;
 mod copy;
+mod copy_hugetlb;
 mod events;
 mod fill;
 mod handshake;

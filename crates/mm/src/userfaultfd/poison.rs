@@ -37,7 +37,7 @@ impl Kernel {
             if state.entry(target.space, target.at).is_some() {
                 return Err(EEXIST);
             }
-            state.set(target.space, target.at, Entry::Marker(Marker::POISON));
+            state.set_page(target, Entry::Marker(Marker::POISON));
         }
         table.release().await;
         Ok(())
