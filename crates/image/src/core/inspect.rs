@@ -169,15 +169,11 @@ impl CoreFile {
 }
 
 fn segment_summary(segment: &Segment) -> SegmentSummary {
-    let letter = |set, letter| if set { letter } else { '-' };
-    let access = segment.access;
     SegmentSummary {
         start: segment.range.start().0,
         end: segment.range.end().0,
         dumped_bytes: segment.in_file.0,
-        access: [letter(access.read, 'r'), letter(access.write, 'w'), letter(access.execute, 'x')]
-            .iter()
-            .collect(),
+        access: segment.access.to_string(),
     }
 }
 

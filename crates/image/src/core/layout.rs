@@ -9,6 +9,8 @@
 //! - The data of a segment starts at a multiple of the page size; all data lies in
 //!   `[page size, data_end)`, and `data_end` is below 2^62.
 
+use std::fmt::{self, Write as _};
+
 use faultless_pages::{Bytes, PageSize, RangeSet, Va, VaRange};
 
 use super::elf::{PF_R, PF_W, PF_X, PT_LOAD, ProgramHeader};
@@ -33,6 +35,16 @@ impl Access {
 
     pub(crate) fn from_flags(flags: u32) -> Access {
         Access { read: flags & PF_R != 0, write: flags & PF_W != 0, execute: flags & PF_X != 0 }
+    }
+}
+
+/// Prints `r`, `w`, `x` or `-` each, as `/proc/PID/maps` does.
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = [(self.read, 'r'), (self.write, 'w'), (self.execute, 'x')];
+        letters
+            .into_iter()
+            .try_for_each(|(set, letter)| f.write_char(if set { letter } else { '-' }))
     }
 }
 

@@ -37,8 +37,8 @@
 //! # }
 //! ```
 
-mod checksum;
-mod elf;
+pub(crate) mod checksum;
+pub(crate) mod elf;
 mod frames;
 mod inspect;
 mod layout;
@@ -48,7 +48,7 @@ mod notes;
 mod publish;
 mod read;
 mod record;
-mod source;
+pub(crate) mod source;
 mod tail;
 mod verify;
 mod write;

@@ -54,7 +54,7 @@ impl Source {
 }
 
 /// Asks the file system for the next data at or behind `from`.
-fn raw_extent(file: &File, from: u64) -> io::Result<Option<(u64, u64)>> {
+pub(crate) fn raw_extent(file: &File, from: u64) -> io::Result<Option<(u64, u64)>> {
     use rustix::io::Errno;
     match rustix::fs::seek(file, SeekFrom::Data(from)) {
         Ok(start) => Ok(Some((start, rustix::fs::seek(file, SeekFrom::Hole(start))?))),

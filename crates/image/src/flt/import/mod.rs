@@ -1,0 +1,101 @@
+//! Memory from elsewhere: what can be made an image.
+
+mod raw;
+
+use std::io;
+use std::path::PathBuf;
+
+use faultless_pages::Bytes;
+
+pub use raw::RawFile;
+
+use super::error::WriteError;
+use super::store::NewObject;
+use super::tables::Region;
+use super::writer::{ImageWriter, Options};
+
+/// Memory that can be read from anywhere.
+pub trait Source {
+    /// Returns how much there is.
+    fn memory(&self) -> Bytes;
+
+    /// Returns where parts of it lay, sorted by offset.
+    fn regions(&self) -> Vec<Region>;
+
+    /// Returns the next stretch at or behind `from` that may hold anything but zeros.
+    ///
+    /// # Errors
+    /// [`ImportError`].
+    fn next_data(&self, from: u64) -> Result<Option<(u64, u64)>, ImportError>;
+
+    /// Fills `buffer`, which ends with the memory at the latest, from `offset` on.
+    ///
+    /// # Errors
+    /// [`ImportError`].
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ImportError>;
+}
+
+/// Why memory from elsewhere cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The system refused.
+    #[error("cannot read {}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A directory, a device or a pipe.
+    #[error("{} is not a regular file", file.display())]
+    NotAFile {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Puts all memory of a source into a writer made with [`Options::of`] it.
+///
+/// `progress` hears how many bytes were passed, and ends the work by returning `false`.
+///
+/// # Errors
+/// [`WriteError`] for either side; [`WriteError::Stopped`] if `progress` said so.
+pub fn copy<O: NewObject>(
+    source: &dyn Source,
+    writer: &mut ImageWriter<'_, O>,
+    mut progress: impl FnMut(Bytes) -> bool,
+) -> Result<(), WriteError> {
+    let (chunk, memory) = (writer.chunk_size(), source.memory());
+    let mut content = chunk.buffer();
+    let mut data = source.next_data(0)?;
+    for number in 0..chunk.count(memory) {
+        let start = number * chunk.bytes().0;
+        let end = (start + chunk.bytes().0).min(memory.0);
+        while let Some((_, to)) = data
+            && to <= start
+        {
+            data = source.next_data(to)?;
+        }
+        if data.is_some_and(|(from, _)| from < end) {
+            let len = Bytes(end - start).as_usize();
+            source.read(start, &mut content[..len])?;
+            content[len..].fill(0);
+            writer.put(number, &content)?;
+        } else {
+            writer.put_zeros(number)?;
+        }
+        if !progress(Bytes(end)) {
+            return Err(WriteError::Stopped);
+        }
+    }
+    Ok(())
+}
+
+impl Options {
+    /// Takes memory and regions from a source.
+    #[must_use]
+    pub fn of(source: &dyn Source) -> Options {
+        Options { memory: source.memory(), regions: source.regions(), ..Options::default() }
+    }
+}

@@ -1,0 +1,197 @@
+//! The tables: what an image says beyond its chunks.
+//!
+//! A sequence of items, each a kind, a length and its content. A reader skips kinds it does not
+//! know, so that later versions can say more; what must be understood is a feature bit instead.
+//! The byte map is in `docs/image-format.md`.
+
+use faultless_pages::{Bytes, Va};
+
+use super::error::Bad;
+use super::store::is_name;
+use crate::core::Access;
+use crate::core::elf::{u32_at, u64_at};
+
+/// Bytes before the content of an item.
+pub(super) const ITEM_LEN: usize = 8;
+/// Bytes of a region.
+pub(super) const REGION_LEN: usize = 40;
+pub(super) const KIND_REGION: u32 = 1;
+pub(super) const KIND_PARENT: u32 = 2;
+pub(super) const KIND_TOOL: u32 = 3;
+
+/// Where a part of the memory lay in the address space it was taken from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Region {
+    /// Its first address there.
+    pub address: Va,
+    /// How long it was.
+    pub len: Bytes,
+    /// Where it lies in the image's memory.
+    pub offset: Bytes,
+    /// How much of it, from the start, the image holds; the rest was left out on purpose.
+    pub held: Bytes,
+    /// What could be done with it.
+    pub access: Access,
+}
+
+/// All items.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Tables {
+    /// Sorted by offset.
+    pub(super) regions: Vec<Region>,
+    /// The name of the layer below.
+    pub(super) parent: Option<String>,
+    pub(super) tool_version: String,
+}
+
+impl Tables {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for region in &self.regions {
+            item(&mut out, KIND_REGION, &region.encode());
+        }
+        if let Some(parent) = &self.parent {
+            item(&mut out, KIND_PARENT, parent.as_bytes());
+        }
+        item(&mut out, KIND_TOOL, self.tool_version.as_bytes());
+        out
+    }
+
+    /// Reads tables whose checksum was compared, of an image with so much memory.
+    pub(super) fn decode(bytes: &[u8], memory: Bytes) -> Result<Tables, Bad> {
+        let mut tables = Tables::default();
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            let len = rest.get(4..ITEM_LEN).map(|_| u32_at(rest, 4) as usize);
+            let content = len
+                .and_then(|len| rest[ITEM_LEN..].get(..len))
+                .ok_or_else(|| Bad::new(at, "item", "one that ends with the tables", rest.len()))?;
+            tables.add(u32_at(rest, 0), content, at + ITEM_LEN)?;
+            at += ITEM_LEN + content.len();
+        }
+        if let Some(offset) = misplaced(&tables.regions, memory) {
+            let found = format!("one at {:#x}", offset.0);
+            return Err(Bad::new(0, "regions", "sorted ones within the memory", found));
+        }
+        Ok(tables)
+    }
+
+    fn add(&mut self, kind: u32, content: &[u8], at: usize) -> Result<(), Bad> {
+        match kind {
+            KIND_REGION => self.regions.push(Region::decode(content, at)?),
+            KIND_PARENT => {
+                let name = std::str::from_utf8(content).ok().filter(|name| is_name(name));
+                let name = name.ok_or_else(|| {
+                    let found = String::from_utf8_lossy(content).into_owned();
+                    Bad::new(at, "parent", "the name of an object", found)
+                })?;
+                self.parent = Some(name.to_owned());
+            }
+            KIND_TOOL => self.tool_version = String::from_utf8_lossy(content).into_owned(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Returns the offset of the first region that overlaps the one before it, is longer in the image
+/// than it was, or reaches beyond the memory or the address space.
+pub(super) fn misplaced(regions: &[Region], memory: Bytes) -> Option<Bytes> {
+    let mut end = 0;
+    for region in regions {
+        let here = region.offset.0.checked_add(region.held.0).filter(|&to| to <= memory.0);
+        let there = region.address.0.checked_add(region.len.0);
+        match here {
+            Some(to) if region.offset.0 >= end && there.is_some() && region.held <= region.len => {
+                end = to;
+            }
+            _ => return Some(region.offset),
+        }
+    }
+    None
+}
+
+impl Region {
+    fn encode(&self) -> [u8; REGION_LEN] {
+        let mut out = [0; REGION_LEN];
+        let words = [self.address.0, self.len.0, self.offset.0, self.held.0];
+        for (word, at) in words.into_iter().zip((0..).step_by(8)) {
+            out[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        out[32..36].copy_from_slice(&self.access.to_flags().to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8], at: usize) -> Result<Region, Bad> {
+        if bytes.len() != REGION_LEN {
+            return Err(Bad::new(at, "region", format!("{REGION_LEN} bytes"), bytes.len()));
+        }
+        Ok(Region {
+            address: Va(u64_at(bytes, 0)),
+            len: Bytes(u64_at(bytes, 8)),
+            offset: Bytes(u64_at(bytes, 16)),
+            held: Bytes(u64_at(bytes, 24)),
+            access: Access::from_flags(u32_at(bytes, 32)),
+        })
+    }
+}
+
+fn item(out: &mut Vec<u8>, kind: u32, content: &[u8]) {
+    let len = u32::try_from(content.len()).expect("an item below 4 GiB");
+    out.extend(kind.to_le_bytes());
+    out.extend(len.to_le_bytes());
+    out.extend(content);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(offset: u64, held: u64) -> Region {
+        Region {
+            address: Va(0x7000_0000 + offset),
+            len: Bytes(held),
+            offset: Bytes(offset),
+            held: Bytes(held),
+            access: Access { read: true, write: true, execute: false },
+        }
+    }
+
+    #[test]
+    fn tables_survive_a_round_trip_and_unknown_items_are_skipped() {
+        let tables = Tables {
+            regions: vec![region(0, 4096), region(8192, 4096)],
+            parent: Some("base.flt".to_owned()),
+            tool_version: "faultless 0.1.0".to_owned(),
+        };
+        let mut bytes = tables.encode();
+        item(&mut bytes, 999, b"of the future");
+        assert_eq!(Tables::decode(&bytes, Bytes(12288)).unwrap(), tables);
+    }
+
+    #[test]
+    fn items_cut_short_and_parents_elsewhere_are_refused() {
+        let bytes = Tables { parent: Some("a".into()), ..Tables::default() }.encode();
+        for len in (1..bytes.len()).filter(|&len| len != 9) {
+            assert!(Tables::decode(&bytes[..len], Bytes(0)).is_err(), "{len} bytes");
+        }
+        let away = Tables { parent: Some("../a".into()), ..Tables::default() }.encode();
+        assert_eq!(Tables::decode(&away, Bytes(0)).unwrap_err().field, "parent");
+    }
+
+    #[test]
+    fn regions_must_be_sorted_disjoint_and_within_the_memory() {
+        let memory = Bytes(12288);
+        assert_eq!(misplaced(&[region(0, 4096), region(4096, 8192)], memory), None);
+        for bad in [
+            vec![region(4096, 4096), region(0, 4096)],
+            vec![region(0, 8192), region(4096, 4096)],
+            vec![region(8192, 8192)],
+            vec![region(u64::MAX - 8191 - 0x7000_0000, 8192)],
+            vec![Region { len: Bytes(1), ..region(0, 4096) }],
+        ] {
+            assert!(misplaced(&bad, memory).is_some(), "{bad:?}");
+        }
+    }
+}

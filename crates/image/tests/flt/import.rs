@@ -1,0 +1,48 @@
+//! Memory from elsewhere becomes an image with the same content.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use faultless_image::flt::{
+    Codec, ImageWriter, ImportError, Options, RawFile, Source, WriteError, copy,
+};
+
+use crate::support::{Memory, PAGE, image, noise, options, read_all};
+
+#[test]
+fn a_sparse_memory_file_is_read_and_its_holes_are_zeros() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mem");
+    let file = File::create(&path).unwrap();
+    let len = 600 * PAGE + 10;
+    file.set_len(len as u64).unwrap();
+    file.write_all_at(&noise(1, 5000), 100 * PAGE as u64 + 50).unwrap();
+    file.write_all_at(&noise(2, 10), 600 * PAGE as u64).unwrap();
+    let raw = RawFile::open(&path).unwrap();
+    let store = Memory::default();
+    // Over a layer that is noise where the file has holes.
+    image(&store, "base", &noise(3, 90 * PAGE), Codec::None, None);
+    let base = store.open("base");
+    for below in [None, Some(("base".to_owned(), &base))] {
+        let options =
+            Options { memory: raw.memory(), regions: raw.regions(), ..options(0, Codec::None) };
+        let mut writer = ImageWriter::new(store.create("a"), options, below).unwrap();
+        copy(&raw, &mut writer, |_| true).unwrap();
+        writer.finish().unwrap();
+        let image = store.open("a");
+        assert!(read_all(&image) == std::fs::read(&path).unwrap());
+        assert_eq!(image.regions(), raw.regions());
+    }
+}
+
+#[test]
+fn whoever_watches_can_stop_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mem");
+    std::fs::write(&path, noise(1, 10 * PAGE)).unwrap();
+    let raw = RawFile::open(&path).unwrap();
+    let store = Memory::default();
+    let mut writer = ImageWriter::new(store.create("a"), Options::of(&raw), None).unwrap();
+    assert!(matches!(copy(&raw, &mut writer, |_| false), Err(WriteError::Stopped)));
+    assert!(matches!(RawFile::open(directory.path()), Err(ImportError::NotAFile { .. })));
+}
