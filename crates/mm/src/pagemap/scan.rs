@@ -63,7 +63,7 @@ impl Kernel {
         if wish.max_pages == 0 {
             wish.max_pages = u64::MAX;
         }
-        let mut walk = Walk { wish, pages: 0, room: None, regions: Vec::new(), given_up: None };
+        let mut walk = Walk::new(wish);
         let (result, walk_end) = self.scan_lots(space, range, &mut walk, user.who, out).await;
         let walk_end = walk_end.unwrap_or(range.end());
         user.put(self, WALK_END_AT, &walk_end.0.to_ne_bytes()).await?;
@@ -79,32 +79,43 @@ impl Kernel {
         who: ThreadId,
         out: &mut Regions<'_>,
     ) -> (Result<u64, Errno>, Option<Va>) {
-        let (mut told, mut end) = (0, None);
+        let mut end = None;
         let mut next = range.start();
         while next < range.end() {
             if self.state().threads[who].dying {
                 return (Err(EINTR), end);
             }
-            let left = walk.wish.vec_len - told;
-            walk.room = (walk.wish.vec_len > 0).then(|| as_room(left));
-            let stopped = self.walk(space, VaRange::new(next, range.end()), walk).await;
-            let at = walk.wish.vec + told * size_of::<PageRegion>() as u64;
-            let lot = core::mem::take(&mut walk.regions);
-            told += lot.len() as u64;
-            if let Err(errno) = self.hand_out(who, &lot, Va(at), out).await {
-                return (Err(errno), end);
-            }
-            match stopped {
+            let rest = VaRange::new(next, range.end());
+            match self.scan_lot(space, rest, walk, who, out).await {
                 Err(errno) => return (Err(errno), end),
-                Ok(None) => return (Ok(told), walk.given_up.or(end)),
-                Ok(Some(stop)) => end = Some(stop),
+                Ok(None) => return (Ok(walk.told), walk.given_up.or(end)),
+                Ok(Some(stop)) => next = stop,
             }
-            if told == walk.wish.vec_len || walk.pages == walk.wish.max_pages {
+            end = Some(next);
+            if walk.told == walk.wish.vec_len || walk.pages == walk.wish.max_pages {
                 break;
             }
-            next = end.unwrap_or(range.end());
         }
-        (Ok(told), end)
+        (Ok(walk.told), end)
+    }
+
+    /// Walks one lot and hands its regions out, whatever ended it.
+    async fn scan_lot(
+        &self,
+        space: SpaceId,
+        rest: VaRange,
+        walk: &mut Walk,
+        who: ThreadId,
+        out: &mut Regions<'_>,
+    ) -> Result<Option<Va>, Errno> {
+        let PmScanArg { vec, vec_len, .. } = walk.wish;
+        walk.room = (vec_len > 0).then(|| as_room(vec_len - walk.told));
+        let stopped = self.walk(space, rest, walk).await;
+        let at = Va(vec + walk.told * size_of::<PageRegion>() as u64);
+        let lot = core::mem::take(&mut walk.regions);
+        walk.told += lot.len() as u64;
+        self.hand_out(who, &lot, at, out).await?;
+        stopped
     }
 
     async fn hand_out(

@@ -28,6 +28,8 @@ pub(super) struct Walk {
     pub(super) room: Option<usize>,
     /// The regions of this lot.
     pub(super) regions: Vec<PageRegion>,
+    /// How many regions the lots before had.
+    pub(super) told: u64,
     /// Where a page was given up that could only be protected whole.
     pub(super) given_up: Option<Va>,
 }
@@ -41,6 +43,10 @@ enum Taken {
 }
 
 impl Walk {
+    pub(super) fn new(wish: PmScanArg) -> Walk {
+        Walk { wish, pages: 0, room: None, regions: Vec::new(), told: 0, given_up: None }
+    }
+
     pub(super) fn protects(&self) -> bool {
         self.wish.flags & WP_MATCHING != 0
     }
