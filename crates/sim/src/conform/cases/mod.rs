@@ -306,6 +306,10 @@ cases! {
         present_pages_are_protected, missing_pages_are_protected, ranges_are_whole_huge_pages,
         page_can_come_protected, asynchronous_protection_works, unregistering_takes_it_off,
     }
+    hugetlb_scan {
+        missing_huge_pages_are_not_written, markers_do_not_look_swapped, scanning_protects_whole,
+        parts_are_passed_over, poison_shows_in_scans_only, dropping_leaves_a_marker,
+    }
     swap {
         swapped_page_is_not_missing, filling_over_it_exists, it_can_be_protected,
         protection_goes_through_swap, it_can_be_unprotected, it_moves_without_coming_back,
