@@ -22,11 +22,6 @@ pub trait Worlds {
     /// Makes a world without processes. It behaves as its kind does, whatever `profile` says: that
     /// is only what the world tells bodies of itself, and what they hold it to.
     fn fresh(&self, profile: &Profile) -> Box<dyn World>;
-
-    /// Says whether this kind of world is known not to pass the case yet.
-    fn owes(&self, _case: &Case) -> bool {
-        false
-    }
 }
 
 /// How a case ended.
@@ -44,22 +39,8 @@ pub struct Outcome {
 #[must_use]
 pub fn run_case(case: &'static Case, worlds: &dyn Worlds) -> Outcome {
     let begun = Instant::now();
-    let mut verdict = judge(case, worlds, worlds.profile());
-    if worlds.owes(case) {
-        verdict = excuse(verdict);
-    }
+    let verdict = judge(case, worlds, worlds.profile());
     Outcome { case, verdict, took: begun.elapsed() }
-}
-
-/// What to make of a case that need not pass yet. One that passes is owed no more.
-fn excuse(verdict: Verdict) -> Verdict {
-    match verdict {
-        Ok(()) => Err(Failure::Broken("passes, though it is listed as not passing yet".into())),
-        Err(Failure::Diverges(how) | Failure::Broken(how)) => {
-            Err(Failure::Skip(format!("the model does not do this yet: {how}")))
-        }
-        Err(skip) => Err(skip),
-    }
 }
 
 /// Runs one case in a fresh world that is held to the promises of `profile`.

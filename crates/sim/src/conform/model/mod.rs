@@ -3,7 +3,6 @@
 //! | file | holds |
 //! |---|---|
 //! | `calls.rs` | each [`Call`] as operations of the model |
-//! | `pending.rs` | bodies the model does not pass yet |
 //!
 //! The adapter translates and knows nothing of what a body expects.
 //!
@@ -11,20 +10,16 @@
 //! - Between two calls of [`World`] no operation can go on: each has ended or waits.
 
 mod calls;
-mod pending;
 
 use faultless_mm as mm;
 use faultless_uapi::ioctl::UFFDIO_API;
 use faultless_uapi::{UFFD_API, UffdioApi};
 
-use super::cases::Case;
 use super::errno::Errno;
 use super::profile::Profile;
 use super::run::Worlds;
 use super::verdict::{Failure, Verdict};
 use super::world::{Call, Done, Fd, Process, Stop, Thread, World};
-
-use pending::PENDING;
 
 /// Worlds of the model, playing one kernel.
 #[derive(Debug)]
@@ -54,10 +49,6 @@ impl Worlds for ModelWorlds {
 
     fn fresh(&self, profile: &Profile) -> Box<dyn World> {
         Box::new(ModelWorld::new(profile.clone(), self.model.clone()))
-    }
-
-    fn owes(&self, case: &Case) -> bool {
-        PENDING.contains(&case.full_name().as_str())
     }
 }
 
