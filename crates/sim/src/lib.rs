@@ -20,6 +20,7 @@
 pub mod check;
 pub mod clock;
 pub mod conform;
+pub mod differential;
 pub mod disk;
 pub mod environment;
 pub mod net;

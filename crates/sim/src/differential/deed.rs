@@ -1,0 +1,185 @@
+//! The kinds of operation a program can draw, and how often one run draws each.
+//!
+//! A program in which everything happens hides what only shows when something is absent: each
+//! kind is therefore on or off for a whole program, by the toss of a coin, and where it is on its
+//! weight is drawn too (Groce and others, "Swarm testing", 2012).
+
+use std::collections::BTreeMap;
+
+use crate::random::{Odds, Random};
+
+macro_rules! deeds {
+    ($($(#[$meta:meta])* $name:ident $weight:literal,)*) => {
+        /// A kind of operation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Deed {
+            $($(#[$meta])* $name,)*
+        }
+
+        impl Deed {
+            /// Every kind.
+            pub const ALL: &[Deed] = &[$(Deed::$name,)*];
+
+            /// How likely it is compared to others, before weights are drawn.
+            #[must_use]
+            pub fn usual_weight(self) -> u64 {
+                match self {
+                    $(Deed::$name => $weight,)*
+                }
+            }
+        }
+    };
+}
+
+deeds! {
+    /// `mmap`.
+    Map 6,
+    /// `munmap`.
+    Unmap 3,
+    /// `mprotect`.
+    Protect 3,
+    /// `mremap`.
+    Remap 4,
+    /// `mremap` that leaves the old mapping.
+    RemapKeep 2,
+    /// `mlock`.
+    Lock 1,
+    /// MADV_DONTNEED.
+    DontNeed 5,
+    /// MADV_DONTNEED_LOCKED.
+    DontNeedLocked 1,
+    /// MADV_FREE.
+    Free 3,
+    /// MADV_REMOVE.
+    Remove 3,
+    /// MADV_DONTFORK.
+    DontFork 1,
+    /// MADV_MERGEABLE.
+    Mergeable 1,
+    /// MADV_HUGEPAGE.
+    Huge 2,
+    /// MADV_NOHUGEPAGE.
+    NoHuge 1,
+    /// MADV_COLD.
+    Cold 1,
+    /// MADV_PAGEOUT.
+    Pageout 6,
+    /// MADV_POPULATE_READ.
+    PopulateRead 2,
+    /// MADV_POPULATE_WRITE.
+    PopulateWrite 2,
+    /// MADV_COLLAPSE.
+    Collapse 2,
+    /// MADV_GUARD_INSTALL.
+    GuardInstall 2,
+    /// MADV_GUARD_REMOVE.
+    GuardRemove 2,
+    /// A load.
+    Load 12,
+    /// A store.
+    Store 14,
+    /// A load by the kernel.
+    KernelLoad 4,
+    /// A store by the kernel.
+    KernelStore 4,
+    /// A load from another process.
+    RemoteLoad 3,
+    /// `fork`.
+    Fork 4,
+    /// The end of a process.
+    Kill 2,
+    /// A signal.
+    Interrupt 2,
+    /// A new object.
+    MakeObject 3,
+    /// `ftruncate`.
+    Resize 2,
+    /// A hole.
+    Punch 3,
+    /// A write to an object.
+    WriteObject 4,
+    /// A read of an object.
+    ReadObject 2,
+    /// A userfaultfd.
+    Open 2,
+    /// Its end.
+    Close 1,
+    /// Reading messages.
+    Drain 14,
+    /// REGISTER.
+    Register 7,
+    /// UNREGISTER.
+    Unregister 3,
+    /// WAKE.
+    Wake 4,
+    /// COPY.
+    Copy 12,
+    /// ZEROPAGE.
+    Zeropage 6,
+    /// MOVE.
+    Move 12,
+    /// CONTINUE.
+    Continue 7,
+    /// POISON.
+    Poison 5,
+    /// WRITEPROTECT that protects.
+    Writeprotect 9,
+    /// WRITEPROTECT that takes protection off.
+    Unprotect 7,
+    /// `PAGEMAP_SCAN`.
+    Scan 4,
+}
+
+/// Without these nothing happens.
+const ALWAYS: [Deed; 8] = [
+    Deed::Map,
+    Deed::Load,
+    Deed::Store,
+    Deed::Drain,
+    Deed::Register,
+    Deed::Copy,
+    Deed::Wake,
+    Deed::Fork,
+];
+
+/// How likely each kind is in one program.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    weights: BTreeMap<Deed, u64>,
+    total: u64,
+}
+
+impl Weights {
+    /// Draws the weights of a program, among the kinds that are not left out.
+    #[must_use]
+    pub fn draw(random: &mut Random, left_out: &[Deed]) -> Weights {
+        let mut weights = BTreeMap::new();
+        for deed in Deed::ALL {
+            let on = random.happens(Odds::one_in(2)) || ALWAYS.contains(deed);
+            let factor = random.within(1..=6);
+            if on && !left_out.contains(deed) {
+                weights.insert(*deed, deed.usual_weight() * factor);
+            }
+        }
+        let total = weights.values().sum();
+        Weights { weights, total }
+    }
+
+    /// Says whether a kind can come at all.
+    #[must_use]
+    pub fn has(&self, deed: Deed) -> bool {
+        self.weights.contains_key(&deed)
+    }
+
+    /// Draws a kind.
+    pub fn pick(&self, random: &mut Random) -> Deed {
+        let mut left = random.below(self.total);
+        for (deed, weight) in &self.weights {
+            match left.checked_sub(*weight) {
+                Some(rest) => left = rest,
+                None => return *deed,
+            }
+        }
+        Deed::Load
+    }
+}

@@ -1,0 +1,21 @@
+//! Differential fuzzing: random programs in two worlds, everything compared after each step.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`program`] | programs, in terms that mean the same everywhere |
+//! | [`deed`] | kinds of operation, and weights drawn per program |
+//! | [`mod@generate`] | random programs |
+//! | [`session`] | a program under way in one world |
+//! | [`seen`] | what shows of a world after a step |
+//! | [`mod@duel`] | a program in two worlds, up to the first difference |
+//! | [`mod@shrink`] | the smallest program that still shows it |
+
+pub mod deed;
+pub mod duel;
+pub mod generate;
+pub mod print;
+pub mod program;
+pub mod seen;
+pub mod session;
+pub mod shrink;
+mod translate;

@@ -1,0 +1,308 @@
+//! Programs: what threads do, step after step, in terms that mean the same in every world.
+//!
+//! A [`Program`] names memory by pages of an arena at a fixed address, and descriptors by the
+//! order in which they came; [`Session`](super::session::Session) gives them their numbers.
+//!
+//! # Invariants
+//! - A step never names memory outside the arena and the sources beside it: what else lies in a
+//!   process differs between worlds.
+//! - Threads store at places of their own in a page, so that the order in which two of them go on
+//!   after one wake does not show.
+
+use crate::conform::Thread;
+use crate::conform::stage::Range;
+
+/// First address of the arena, which no world uses for itself.
+pub const ARENA: u64 = 0x20_0000_0000;
+/// First address of the pages COPY takes its content from.
+pub const SOURCE: u64 = ARENA + (1 << 30);
+/// Pages of sources; each is filled with a byte of its own.
+pub const SOURCES: u64 = 16;
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+/// Pages of a huge page.
+pub const HUGE: u64 = 512;
+/// Threads of a process that take steps.
+pub const THREADS: u32 = 3;
+/// Most processes of a program.
+pub const PROCESSES: usize = 3;
+
+/// How large the arena is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arena {
+    /// A few base pages.
+    Small,
+    /// Three huge pages.
+    Huge,
+}
+
+impl Arena {
+    /// How many base pages it has.
+    #[must_use]
+    pub fn pages(self) -> u64 {
+        match self {
+            Arena::Small => 12,
+            Arena::Huge => 3 * HUGE,
+        }
+    }
+
+    /// Says whether the content of a page is looked at after each step. Of a huge page only a few
+    /// are, where operations begin and end.
+    #[must_use]
+    pub fn shows(self, page: u64) -> bool {
+        self == Arena::Small || [0, 1, 2, HUGE / 2, HUGE - 1].contains(&(page % HUGE))
+    }
+}
+
+/// Pages of the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first.
+    pub page: u64,
+    /// How many.
+    pub pages: u64,
+    /// Bytes by which the start is off: not 0 only to be refused.
+    pub skew: u64,
+}
+
+impl Span {
+    /// These pages.
+    #[must_use]
+    pub fn new(page: u64, pages: u64) -> Span {
+        Span { page, pages, skew: 0 }
+    }
+
+    /// First address.
+    #[must_use]
+    pub fn start(self) -> u64 {
+        ARENA + self.page * PAGE + self.skew
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn len(self) -> u64 {
+        self.pages * PAGE
+    }
+
+    /// As addresses.
+    #[must_use]
+    pub fn range(self) -> Range {
+        Range { start: self.start(), len: self.len() }
+    }
+}
+
+/// What lies behind a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// Nothing.
+    Anon,
+    /// Shared memory without a descriptor.
+    SharedAnon,
+    /// An object, by the order in which objects were made, from this page of it on.
+    Object {
+        /// Which.
+        index: usize,
+        /// Stores reach it.
+        shared: bool,
+        /// Its page at the start of the mapping.
+        offset: u64,
+    },
+}
+
+/// A kind of object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// A memfd.
+    Shmem,
+    /// A memfd of huge pages.
+    Hugetlb,
+    /// A regular file.
+    Regular,
+}
+
+/// Where COPY takes content from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From this page of the sources on.
+    Source(u64),
+    /// From this page of the arena on, where anything may be.
+    Arena(u64),
+}
+
+impl Origin {
+    /// Its address.
+    #[must_use]
+    pub fn address(self) -> u64 {
+        match self {
+            Origin::Source(page) => SOURCE + page * PAGE,
+            Origin::Arena(page) => ARENA + page * PAGE,
+        }
+    }
+}
+
+/// A request to a userfaultfd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// REGISTER, with these modes.
+    Register(Span, u64),
+    /// UNREGISTER.
+    Unregister(Span),
+    /// WAKE.
+    Wake(Span),
+    /// COPY, from there, with this mode.
+    Copy(Span, Origin, u64),
+    /// ZEROPAGE.
+    Zeropage(Span, u64),
+    /// MOVE to the first, from this page on, with this mode.
+    Move(Span, u64, u64),
+    /// CONTINUE.
+    Continue(Span, u64),
+    /// POISON.
+    Poison(Span, u64),
+    /// WRITEPROTECT.
+    Writeprotect(Span, u64),
+}
+
+impl Asked {
+    /// The pages it is about.
+    #[must_use]
+    pub fn span(self) -> Span {
+        match self {
+            Asked::Register(span, _)
+            | Asked::Unregister(span)
+            | Asked::Wake(span)
+            | Asked::Copy(span, ..)
+            | Asked::Zeropage(span, _)
+            | Asked::Move(span, ..)
+            | Asked::Continue(span, _)
+            | Asked::Poison(span, _)
+            | Asked::Writeprotect(span, _) => span,
+        }
+    }
+
+    /// The same about other pages.
+    #[must_use]
+    pub fn with_span(self, span: Span) -> Asked {
+        match self {
+            Asked::Register(_, mode) => Asked::Register(span, mode),
+            Asked::Unregister(_) => Asked::Unregister(span),
+            Asked::Wake(_) => Asked::Wake(span),
+            Asked::Copy(_, origin, mode) => Asked::Copy(span, origin, mode),
+            Asked::Zeropage(_, mode) => Asked::Zeropage(span, mode),
+            Asked::Move(_, from, mode) => Asked::Move(span, from, mode),
+            Asked::Continue(_, mode) => Asked::Continue(span, mode),
+            Asked::Poison(_, mode) => Asked::Poison(span, mode),
+            Asked::Writeprotect(_, mode) => Asked::Writeprotect(span, mode),
+        }
+    }
+
+    /// Its mode; 0 if it has none.
+    #[must_use]
+    pub fn mode(self) -> u64 {
+        match self {
+            Asked::Unregister(_) | Asked::Wake(_) => 0,
+            Asked::Register(_, mode)
+            | Asked::Copy(.., mode)
+            | Asked::Zeropage(_, mode)
+            | Asked::Move(.., mode)
+            | Asked::Continue(_, mode)
+            | Asked::Poison(_, mode)
+            | Asked::Writeprotect(_, mode) => mode,
+        }
+    }
+
+    /// The same with another mode.
+    #[must_use]
+    pub fn with_mode(self, mode: u64) -> Asked {
+        match self {
+            Asked::Register(span, _) => Asked::Register(span, mode),
+            Asked::Copy(span, origin, _) => Asked::Copy(span, origin, mode),
+            Asked::Zeropage(span, _) => Asked::Zeropage(span, mode),
+            Asked::Move(span, from, _) => Asked::Move(span, from, mode),
+            Asked::Continue(span, _) => Asked::Continue(span, mode),
+            Asked::Poison(span, _) => Asked::Poison(span, mode),
+            Asked::Writeprotect(span, _) => Asked::Writeprotect(span, mode),
+            without @ (Asked::Unregister(_) | Asked::Wake(_)) => without,
+        }
+    }
+}
+
+/// What one step does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// `mmap` at exactly these pages.
+    Map(Span, Backing, u32),
+    /// `munmap`.
+    Unmap(Span),
+    /// `mremap` of the span.
+    Remap {
+        /// What moves.
+        from: Span,
+        /// Where to; in place without.
+        to: Option<u64>,
+        /// Pages afterwards.
+        new_pages: u64,
+        /// Leaves the old mapping, empty.
+        keep: bool,
+    },
+    /// `mprotect`.
+    Protect(Span, u32),
+    /// `madvise`.
+    Advise(Span, u32),
+    /// `mlock`.
+    Lock(Span),
+    /// A load in a page.
+    Load(u64),
+    /// A store of this byte in a page.
+    Store(u64, u8),
+    /// A load by the kernel.
+    KernelLoad(u64),
+    /// A store by the kernel.
+    KernelStore(u64, u8),
+    /// A load from the memory of another process.
+    RemoteLoad(u32, u64),
+    /// `fork`.
+    Fork,
+    /// Ends a process.
+    Kill(u32),
+    /// A signal to the acting thread, which is in an access.
+    Interrupt,
+    /// Makes an object of so many pages.
+    MakeObject(ObjectKind, u64),
+    /// `ftruncate` to so many pages.
+    Resize(usize, u64),
+    /// Punches a hole of pages.
+    Punch(usize, u64, u64),
+    /// Writes a byte to a page of an object.
+    WriteObject(usize, u64, u8),
+    /// Reads from a page of an object.
+    ReadObject(usize, u64),
+    /// Opens a userfaultfd with these features.
+    Open(u64),
+    /// Closes a userfaultfd.
+    Close(usize),
+    /// Reads messages until there are no more.
+    Drain(usize),
+    /// Sends a request.
+    Request(usize, Asked),
+    /// `PAGEMAP_SCAN` with these flags, of pages that have all categories of this mask.
+    Scan(Span, u64, u64),
+}
+
+/// A thread does something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Who.
+    pub who: Thread,
+    /// What.
+    pub op: Op,
+}
+
+/// A program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Where it happens.
+    pub arena: Arena,
+    /// What happens.
+    pub steps: Vec<Step>,
+}
