@@ -8,7 +8,7 @@ use faultless_uapi::{UFFD_API, UffdioApi};
 
 use crate::errno::{EINVAL, EPERM, Errno};
 use crate::id::ContextId;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, State};
 use crate::userfaultfd::Userfaultfd;
 use crate::userfaultfd::request::User;
 
@@ -24,7 +24,7 @@ impl Kernel {
             return Err(errno);
         }
         let offered = self.state().profile.features;
-        let answer = UffdioApi { api: UFFD_API, features: offered, ioctls: self.requests() };
+        let answer = UffdioApi { api: UFFD_API, features: offered, ioctls: self.state().handshake_requests() };
         user.put(self, 0, &answer.to_bytes()).await?;
         let implied = if api.features & FEATURE_WP_ASYNC != 0 { FEATURE_WP_UNPOPULATED } else { 0 };
         if self.state().contexts[id].initialise(api.features | implied) {
@@ -47,11 +47,20 @@ impl Kernel {
             None
         }
     }
+}
 
+impl State {
     /// The requests that need no registered range.
-    fn requests(&self) -> u64 {
-        let set_mode = if self.state().profile.offers(FEATURE_RWP) { 1 << nr::SET_MODE } else { 0 };
+    pub(super) fn handshake_requests(&self) -> u64 {
+        let set_mode = if self.profile.offers(FEATURE_RWP) { 1 << nr::SET_MODE } else { 0 };
         1 << nr::API | 1 << nr::REGISTER | 1 << nr::UNREGISTER | set_mode
+    }
+
+    /// The requests on registered ranges.
+    pub(super) fn range_requests(&self) -> u64 {
+        let fills = 1 << nr::COPY | 1 << nr::ZEROPAGE | 1 << nr::CONTINUE | 1 << nr::POISON;
+        let rwprotect = if self.profile.offers(FEATURE_RWP) { 1 << nr::RWPROTECT } else { 0 };
+        1 << nr::WAKE | 1 << nr::MOVE | 1 << nr::WRITEPROTECT | fills | rwprotect
     }
 }
 

@@ -11,7 +11,6 @@ use alloc::vec::Vec;
 
 use faultless_pages::{Va, VaRange};
 use faultless_uapi::UffdMsg;
-use faultless_uapi::ioctl::nr;
 
 use crate::errno::{EAGAIN, EINTR, EINVAL, Errno};
 use crate::id::{ContextId, ThreadId};
@@ -234,7 +233,8 @@ impl Kernel {
         }
     }
 
-    /// `/proc/self/fdinfo` of a userfaultfd: faults unread, faults unresolved, the handshake.
+    /// `/proc/self/fdinfo` of a userfaultfd: faults unread, faults unresolved, the handshake, and
+    /// every request there is.
     ///
     /// # Errors
     /// EBADF.
@@ -245,7 +245,7 @@ impl Kernel {
         let pending = context.pending.len();
         let total = pending + context.delivered.len();
         let features = context.features.map_or(0, |features| features | SHAKEN);
-        let requests: u64 = 1 << nr::API | 1 << nr::REGISTER | 1 << nr::UNREGISTER;
+        let requests = state.handshake_requests() | state.range_requests();
         Ok(format!("pending:\t{pending}\ntotal:\t{total}\nAPI:\taa:{features:x}:{requests:x}\n"))
     }
 }

@@ -9,7 +9,7 @@ use faultless_uapi::scan::flag;
 
 use super::deed::{Deed, Weights};
 use super::program::{
-    Arena, Asked, Backing, HUGE, ObjectKind, Op, Origin, Program, SOURCES, Span, Step, THREADS,
+    Arena, Asked, Backing, HUGE, ObjectKind, Op, Origin, Program, SOURCES, SPARE, Span, Step, THREADS,
 };
 use crate::conform::linux::{advice, prot};
 use crate::conform::{Process, Profile, Thread};
@@ -339,8 +339,13 @@ impl Drawing<'_> {
         let kinds = self.objects.clone();
         let kind = self.pick(&kinds, ObjectKind::Shmem);
         let whole = self.arena.pages();
-        let pages = if self.happens(3) { whole / 2 } else { whole + 4 };
-        Op::MakeObject(kind, if kind == ObjectKind::Hugetlb { whole } else { pages })
+        let pages = if self.happens(3) { whole / 2 } else { whole + SPARE };
+        let pages = match kind {
+            ObjectKind::Shmem => pages,
+            ObjectKind::Hugetlb => whole,
+            ObjectKind::Regular => whole + SPARE,
+        };
+        Op::MakeObject(kind, pages)
     }
 
     fn on_object(&mut self, deed: Deed) -> Op {

@@ -18,6 +18,8 @@ pub const ARENA: u64 = 0x20_0000_0000;
 pub const SOURCE: u64 = ARENA + (1 << 30);
 /// Pages of sources; each is filled with a byte of its own.
 pub const SOURCES: u64 = 16;
+/// Pages an object has beyond those of the arena, if it is large.
+pub const SPARE: u64 = 4;
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
 /// Pages of a huge page.

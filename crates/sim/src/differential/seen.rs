@@ -46,7 +46,7 @@ pub enum Message {
 pub struct Memory {
     /// The pagemap word of each page of the arena, what is always comparable of it.
     pub pagemap: Vec<u64>,
-    /// What runs of present pages hold, by their first page; or why they could not be read.
+    /// What present pages hold; where a run of them could not be read, why, at its first page.
     pub content: BTreeMap<u64, Result<Vec<u8>, Stop>>,
     /// Bytes mapped by transparent huge pages, for each huge page of the arena.
     pub huge: Vec<u64>,
@@ -104,15 +104,36 @@ impl Lines<'_> {
         }
     }
 
+    /// Content of pages that only one world has present shows in the pagemap already.
+    fn compare_content(&mut self, process: u32, ours: &Memory, theirs: &Memory) {
+        for (page, ours) in &ours.content {
+            let Some(theirs) = theirs.content.get(page) else { continue };
+            let what = format!("process {process}, content of page {page}");
+            match (ours, theirs) {
+                (Ok(ours), Ok(theirs)) => {
+                    if let Some((at, [left, right])) = first_difference(ours, theirs) {
+                        self.compare(&format!("{what} at {at:#x}"), &left, &right);
+                    }
+                }
+                _ => self.compare(&what, &ours.as_ref().err(), &theirs.as_ref().err()),
+            }
+        }
+    }
+
     fn compare_memory(&mut self, process: u32, ours: &Memory, theirs: &Memory) {
         for (page, (left, right)) in ours.pagemap.iter().zip(&theirs.pagemap).enumerate() {
             let (left, right) = (bits(*left), bits(*right));
             self.compare(&format!("process {process}, pagemap of page {page}"), &left, &right);
         }
-        let what = format!("process {process}, content from page");
-        self.compare_maps(&what, &ours.content, &theirs.content);
+        self.compare_content(process, ours, theirs);
         self.compare(&format!("process {process}, huge bytes"), &ours.huge, &theirs.huge);
     }
+}
+
+/// The first bytes in which two pages differ.
+fn first_difference(ours: &[u8], theirs: &[u8]) -> Option<(usize, [u8; 2])> {
+    let pairs = ours.iter().zip(theirs).enumerate();
+    pairs.filter(|(_, (a, b))| a != b).map(|(at, (a, b))| (at, [*a, *b])).next()
 }
 
 /// The bits of a pagemap word by name.

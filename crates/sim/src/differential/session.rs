@@ -15,7 +15,7 @@ use faultless_uapi::scan::pagemap::{
 use faultless_uapi::{UFFD_API, UffdMsg, event};
 
 use super::program::{
-    ARENA, Arena, HUGE, Op, PAGE, PROCESSES, Program, SOURCE, SOURCES, Step, THREADS,
+    ARENA, Arena, HUGE, ObjectKind, Op, PAGE, PROCESSES, Program, SOURCE, SOURCES, SPARE, Step, THREADS,
 };
 use super::seen::{Memory, Message, Seen};
 use super::translate::{self, FIRST_OBJECT, FIRST_UFFD};
@@ -66,9 +66,14 @@ enum Pending {
     /// It brings a process.
     Fork,
     /// It brings an object.
-    Object,
+    Object {
+        /// A regular file.
+        regular: bool,
+    },
     /// Its bytes name the room for regions.
     Scan,
+    /// Its bytes mean nothing unless it ended well.
+    Bytes,
 }
 
 /// A descriptor, and the processes that have it.
@@ -208,8 +213,11 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
                 let pending = match step.op {
                     Op::Load(_) | Op::Store(..) => Pending::Access,
                     Op::Fork => Pending::Fork,
-                    Op::MakeObject(..) => Pending::Object,
+                    Op::MakeObject(kind, _) => {
+                        Pending::Object { regular: kind == ObjectKind::Regular }
+                    }
                     Op::Scan(..) => Pending::Scan,
+                    Op::RemoteLoad(..) | Op::ReadObject(..) => Pending::Bytes,
                     _ => Pending::Plain,
                 };
                 self.world.start(who, call)?;
@@ -239,10 +247,15 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
         let pending = self.role_mut(who.process)?.pending.remove(&who.index);
         match (pending, done.result) {
             (Some(Pending::Fork), Ok(child)) => self.forked(who, child)?,
-            (Some(Pending::Object), Ok(fd)) => {
-                self.objects.push(Slot { fd: number(fd)?, holders: [who.process.0].into() });
+            (Some(Pending::Object { regular }), Ok(fd)) => {
+                let fd = number(fd)?;
+                if regular {
+                    self.fill_file(who, fd)?;
+                }
+                self.objects.push(Slot { fd, holders: [who.process.0].into() });
                 done.result = Ok(0);
             }
+            (Some(Pending::Bytes), Err(_)) => done.bytes.clear(),
             (Some(Pending::Scan), _) => {
                 if let Some(room) = done.bytes.get_mut(SCAN_VEC) {
                     room.fill(0);
@@ -252,6 +265,14 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
         }
         seen.ended.insert(who, done);
         Ok(true)
+    }
+
+    /// Brings a whole file to memory: what is read ahead of a reader is the disk's affair.
+    fn fill_file(&mut self, who: Thread, fd: Fd) -> Verdict {
+        for page in 0..self.arena.pages() + SPARE {
+            self.expect(who, Call::WriteObject { fd, offset: page * PAGE, bytes: vec![0] })?;
+        }
+        Ok(())
     }
 
     fn forked(&mut self, parent: Thread, child: u64) -> Verdict {
@@ -389,7 +410,10 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
             let Some(done) = self.world.settle(looker)? else {
                 return Err(Failure::Broken(format!("a load of present page {page} blocks")));
             };
-            content.insert(page, done.result.map(|_| done.bytes));
+            match done.result {
+                Ok(_) => content.extend((page..).zip(pages_of(&done.bytes).map(Ok))),
+                Err(stop) => drop(content.insert(page, Err(stop))),
+            }
         }
         let mut huge = Vec::new();
         if self.arena == Arena::Huge {
@@ -417,6 +441,10 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
         }
         runs
     }
+}
+
+fn pages_of(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    bytes.chunks(usize::try_from(PAGE).unwrap_or(1)).map(<[u8]>::to_vec)
 }
 
 fn number(value: u64) -> Verdict<Fd> {

@@ -91,6 +91,8 @@ struct Member {
 struct Actor {
     hand: Hand,
     state: State,
+    /// It was blocked when it was looked at last: probably it still is.
+    blocked: bool,
 }
 
 #[derive(Debug)]
@@ -141,7 +143,7 @@ impl KernelWorld {
 
     fn enter(&mut self, puppet: Puppet, hand: Hand) -> Verdict<Process> {
         let number = u32::try_from(self.cast.len()).map_err(|e| broken(&e))?;
-        let actors = vec![Actor { hand, state: State::Idle }];
+        let actors = vec![Actor { hand, state: State::Idle, blocked: false }];
         self.cast.push(Member { puppet, actors });
         Ok(Process(number))
     }
@@ -231,7 +233,7 @@ impl World for KernelWorld {
         let process = usize::try_from(beside.process.0).map_err(|e| broken(&e))?;
         let actors = &mut self.cast[process].actors;
         let index = u32::try_from(actors.len()).map_err(|e| broken(&e))?;
-        actors.push(Actor { hand, state: State::Idle });
+        actors.push(Actor { hand, state: State::Idle, blocked: false });
         Ok(Thread { process: beside.process, index })
     }
 
@@ -240,16 +242,19 @@ impl World for KernelWorld {
             return Err(Failure::Broken(format!("{who:?} is in a call: {}", self.describe(who))));
         }
         let state = calls::start(self, who, call)?;
-        self.actor(who)?.state = state;
+        let actor = self.actor(who)?;
+        (actor.state, actor.blocked) = (state, false);
         Ok(())
     }
 
     fn settle(&mut self, who: Thread) -> Verdict<Option<Done>> {
         let mut asleep: Option<(String, Instant)> = None;
+        let mut glance = if self.actor(who)?.blocked { Duration::ZERO } else { GLANCE };
         loop {
-            if let Some(done) = self.take(who, GLANCE)? {
+            if let Some(done) = self.take(who, glance)? {
                 return Ok(Some(done));
             }
+            glance = GLANCE;
             match self.actor(who)?.hand.rest() {
                 Rest::Asleep { place } => {
                     // It may have replied and gone to sleep waiting for the next request.
@@ -257,6 +262,7 @@ impl World for KernelWorld {
                         return Ok(Some(done));
                     }
                     if WAITING_ROOMS.iter().any(|room| place.contains(room)) {
+                        self.actor(who)?.blocked = true;
                         return Ok(None);
                     }
                     let limit = if place == "0" { SETTLED } else { STUCK };
