@@ -46,6 +46,8 @@ pub struct Profile {
     pub refuses_droppable: bool,
     /// A store to the huge page of zeros brings a huge page (6.13), not a base page.
     pub huge_zeros_grow: bool,
+    /// `mremap` to a given place takes several areas along (6.17).
+    pub moves_many_areas: bool,
     /// MOVE locks the family a page leaves, and walks of the reverse map need not lock the page
     /// (up to 6.17). Since then every walk holds the page.
     pub move_locks_family: bool,
@@ -130,6 +132,7 @@ impl Profile {
             refuses_foreign_unregister: true,
             refuses_droppable: true,
             huge_zeros_grow: true,
+            moves_many_areas: true,
             move_locks_family: false,
             move_batches: true,
             copy_respects_guards: false,
@@ -156,6 +159,7 @@ impl Profile {
             refuses_foreign_unregister: false,
             refuses_droppable: false,
             huge_zeros_grow: false,
+            moves_many_areas: false,
             move_locks_family: true,
             move_batches: false,
             ..Profile::linux_6_18()

@@ -34,6 +34,10 @@ impl Kernel {
         let entry = self.state().entry(access.space, access.at);
         match entry {
             None | Some(Entry::Marker(Marker::WriteProtected)) => {
+                if access.write && !area.shared {
+                    // Even where a userfaultfd is told and nothing is mapped.
+                    self.state().family(access.space, area.range.start());
+                }
                 if area.is_anonymous() {
                     self.anonymous_fault(access, &area, guard).await
                 } else if area.is_hugetlb() {

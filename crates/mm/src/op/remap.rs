@@ -40,7 +40,9 @@ impl Kernel {
         let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
         let old = VaRange::of(request.from, request.len);
         let mut told = Vec::new();
-        let result = if request.to.is_some() || request.dont_unmap {
+        let result = if let (Some(to), true) = (request.to, self.moves_many(&request)) {
+            self.move_areas(space, &request, to, &mut told).await
+        } else if request.to.is_some() || request.dont_unmap {
             self.move_area(space, &request, &mut told).await
         } else if request.new_len <= request.len {
             self.shrink(space, old, request.new_len, &mut told).await
@@ -54,6 +56,39 @@ impl Kernel {
         map.release().await;
         self.announce_all(who, told).await;
         result
+    }
+
+    /// Since 6.17 a move to a given place that changes no length may take several areas along.
+    fn moves_many(&self, request: &RemapRequest) -> bool {
+        self.state().profile.moves_many_areas && request.len == request.new_len
+    }
+
+    /// Moves areas one after the other, the gaps between them kept. The first must begin where the
+    /// range does; registered areas only move alone.
+    async fn move_areas(
+        &self,
+        space: SpaceId,
+        request: &RemapRequest,
+        to: Va,
+        told: &mut Vec<Announcement>,
+    ) -> Result<Va, Errno> {
+        let old = VaRange::of(request.from, request.len);
+        let areas: Vec<Area> = self.state().spaces[space].areas.within(old).copied().collect();
+        if areas.first().is_none_or(|first| first.range.start() > old.start()) {
+            return Err(EFAULT);
+        }
+        for (number, area) in areas.iter().enumerate() {
+            let alone = number == 0 && area.range.end() >= old.end();
+            if area.registration.is_some() && !alone {
+                return Err(EFAULT);
+            }
+            let Some(part) = area.range.intersect(old) else { continue };
+            let target = to.add(part.start().since(old.start()));
+            let (from, len) = (part.start(), part.len());
+            let single = RemapRequest { from, len, new_len: len, to: Some(target), ..*request };
+            self.move_area(space, &single, told).await?;
+        }
+        Ok(to)
     }
 
     async fn shrink(

@@ -169,6 +169,10 @@ impl Kernel {
         let space = self.state().contexts[id].space;
         let locked = self.lock_area(space, order.range.start()).await;
         let (area, guard) = locked.ok_or(ENOENT)?;
+        if !area.shared {
+            // Before anything is examined: a refused request leaves it behind too.
+            self.state().family(space, area.range.start());
+        }
         if !area.range.covers(order.range) || area.registration.is_none() {
             return Err(ENOENT);
         }
@@ -177,9 +181,6 @@ impl Kernel {
             return Err(EAGAIN);
         }
         check_filling(&area, order)?;
-        if !area.shared {
-            self.state().family(space, area.range.start());
-        }
         // The inner lock is given back first.
         Ok((area, [changing, guard]))
     }

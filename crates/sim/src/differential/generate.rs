@@ -56,17 +56,7 @@ impl Palette {
 }
 
 /// What the model does not do yet.
-const UNFINISHED: &[Deed] = &[
-    Deed::Move,
-    Deed::Writeprotect,
-    Deed::Unprotect,
-    Deed::Poison,
-    Deed::Scan,
-    Deed::Pageout,
-    Deed::GuardInstall,
-    Deed::GuardRemove,
-    Deed::Collapse,
-];
+const UNFINISHED: &[Deed] = &[Deed::Move, Deed::Pageout, Deed::Collapse];
 /// The model does not do huge pages yet.
 const HUGE_PENDING: bool = true;
 
