@@ -56,7 +56,7 @@ pub use id::{
 pub use kernel::Kernel;
 pub use machine::Content;
 pub use op::{Advice, Age, Behind, MapRequest, NewObject, RemapRequest, Stop};
-pub use pagemap::Regions;
+pub use pagemap::{PageKind, Regions};
 pub use process::Protection;
 pub use profile::{Bugs, Profile};
 pub use sched::{

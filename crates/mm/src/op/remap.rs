@@ -249,13 +249,9 @@ impl State {
     ) {
         self.split_huge_at(space, old.start());
         self.split_huge_at(space, old.end());
-        let moved = Area {
-            id: self.new_area(),
-            range: new,
-            linear: area.linear_of(old.start()),
-            registration: area.registration.filter(|_| told),
-            ..*area
-        };
+        let unused = area.is_anonymous() && area.root.is_none();
+        let linear = if unused { new.start().0 } else { area.linear_of(old.start()) };
+        let moved = Area { id: self.new_area(), range: new, linear, ..*area };
         let distance = |at: Va| new.start().add(at.since(old.start()));
         self.move_huge_entries(space, old, &distance);
         self.move_tables(space, old, &distance);
@@ -266,6 +262,7 @@ impl State {
         }
         self.add_area(space, moved);
         if area.registration.is_some() && !told {
+            self.forget_registration(space, new);
             let before = Area { range: new, ..*area };
             self.clear_protection_moved(space, &before);
         }
@@ -284,6 +281,15 @@ impl State {
                 table.add_table(to(part.start()));
                 table.add_table(to(Va(part.end().0 - page.0)));
             }
+        }
+    }
+
+    /// The new area has merged with neighbours by now, even with the one it comes from if that was
+    /// never written to; they are no longer registered either.
+    fn forget_registration(&mut self, space: SpaceId, new: VaRange) {
+        if let Some(merged) = self.area(space, new.start()) {
+            let areas = &mut self.spaces[space].areas;
+            areas.change(merged.range, |area| area.registration = None);
         }
     }
 

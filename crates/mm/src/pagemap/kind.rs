@@ -4,7 +4,7 @@ use faultless_pages::Va;
 
 use crate::id::ThreadId;
 use crate::kernel::{Kernel, State};
-use crate::machine::{Frame, Owner};
+use crate::machine::Owner;
 use crate::process::{Entry, Mapped, Marker};
 
 /// What there is at a page: every kind of entry operations tell apart.
@@ -108,8 +108,8 @@ impl State {
         let wp = entry.uffd_wp();
         match entry {
             Entry::Marker(Marker::WriteProtected) => PageKind::Marker,
-            Entry::Marker(Marker::Poison) => PageKind::Poison,
-            Entry::Marker(Marker::Guard) => PageKind::Guard,
+            Entry::Marker(Marker::Poison { .. }) => PageKind::Poison,
+            Entry::Marker(Marker::Guard { .. }) => PageKind::Guard,
             Entry::Zero { .. } => either(wp, PageKind::ZeroProtected, PageKind::Zero),
             Entry::Migrating(_) => PageKind::Migrating,
             Entry::Swapped { exclusive: false, .. } => PageKind::SwappedShared,
@@ -123,7 +123,7 @@ impl State {
     }
 
     fn kind_of_page(&self, mapped: &Mapped) -> PageKind {
-        let frame: &Frame = &self.machine.frames[self.machine.frames.head(mapped.frame)];
+        let frame = &self.machine.frames[self.machine.frames.head(mapped.frame)];
         let anonymous = matches!(frame.owner, Owner::Anon { .. });
         match (anonymous, mapped.exclusive, mapped.uffd_wp) {
             (false, _, false) => PageKind::Object,

@@ -10,6 +10,8 @@
 //!   [`World::settle`] returns; it is never still running.
 //! - A world is fresh for every body and ends with it, blocked threads included.
 
+use faultless_mm::PageKind;
+
 use super::errno::Errno;
 use super::profile::Profile;
 use super::verdict::Verdict;
@@ -385,6 +387,11 @@ pub trait World {
 
     /// Passes a descriptor of `from`'s process to `to`'s process; neither may be in a call.
     fn pass(&mut self, from: Thread, fd: Fd, to: Thread) -> Verdict<Fd>;
+
+    /// What there is at a page of a process, where the world can tell: only a model can.
+    fn page_kind(&mut self, _who: Thread, _at: u64) -> Option<PageKind> {
+        None
+    }
 
     /// The id a fault message names this thread by.
     fn thread_id(&self, who: Thread) -> u32;

@@ -6,6 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use faultless_uapi::mode::writeprotect;
+
+use super::program::{Asked, Op};
+use crate::conform::linux::advice;
 use crate::random::{Odds, Random};
 
 macro_rules! deeds {
@@ -128,6 +132,89 @@ deeds! {
     Unprotect 7,
     /// `PAGEMAP_SCAN`.
     Scan 4,
+}
+
+impl Op {
+    /// Its kind.
+    #[must_use]
+    pub fn deed(&self) -> Deed {
+        match self {
+            Op::Map(..) => Deed::Map,
+            Op::Unmap(_) => Deed::Unmap,
+            Op::Protect(..) => Deed::Protect,
+            Op::Remap { keep: false, .. } => Deed::Remap,
+            Op::Remap { .. } => Deed::RemapKeep,
+            Op::Advise(_, advice) => Deed::of_advice(*advice),
+            Op::Lock(_) => Deed::Lock,
+            Op::Load(_) => Deed::Load,
+            Op::Store(..) => Deed::Store,
+            Op::KernelLoad(_) => Deed::KernelLoad,
+            Op::KernelStore(..) => Deed::KernelStore,
+            Op::RemoteLoad(..) => Deed::RemoteLoad,
+            Op::Fork => Deed::Fork,
+            Op::Kill(_) => Deed::Kill,
+            Op::Interrupt => Deed::Interrupt,
+            Op::MakeObject(..) => Deed::MakeObject,
+            Op::Resize(..) => Deed::Resize,
+            Op::Punch(..) => Deed::Punch,
+            Op::WriteObject(..) => Deed::WriteObject,
+            Op::ReadObject(..) => Deed::ReadObject,
+            Op::Open(_) => Deed::Open,
+            Op::Close(_) => Deed::Close,
+            Op::Drain(_) => Deed::Drain,
+            Op::Request(_, asked) => asked.deed(),
+            Op::Scan(..) => Deed::Scan,
+        }
+    }
+}
+
+impl Asked {
+    fn deed(self) -> Deed {
+        match self {
+            Asked::Register(..) => Deed::Register,
+            Asked::Unregister(_) => Deed::Unregister,
+            Asked::Wake(_) => Deed::Wake,
+            Asked::Copy(..) => Deed::Copy,
+            Asked::Zeropage(..) => Deed::Zeropage,
+            Asked::Move(..) => Deed::Move,
+            Asked::Continue(..) => Deed::Continue,
+            Asked::Poison(..) => Deed::Poison,
+            Asked::Writeprotect(_, mode) if mode & writeprotect::WP != 0 => Deed::Writeprotect,
+            Asked::Writeprotect(..) => Deed::Unprotect,
+        }
+    }
+}
+
+/// Advice and its kind.
+const ADVICE: [(Deed, u32); 15] = [
+    (Deed::DontNeed, advice::DONTNEED),
+    (Deed::DontNeedLocked, advice::DONTNEED_LOCKED),
+    (Deed::Free, advice::FREE),
+    (Deed::Remove, advice::REMOVE),
+    (Deed::DontFork, advice::DONTFORK),
+    (Deed::Mergeable, advice::MERGEABLE),
+    (Deed::Huge, advice::HUGEPAGE),
+    (Deed::NoHuge, advice::NOHUGEPAGE),
+    (Deed::Cold, advice::COLD),
+    (Deed::Pageout, advice::PAGEOUT),
+    (Deed::PopulateRead, advice::POPULATE_READ),
+    (Deed::PopulateWrite, advice::POPULATE_WRITE),
+    (Deed::Collapse, advice::COLLAPSE),
+    (Deed::GuardInstall, advice::GUARD_INSTALL),
+    (Deed::GuardRemove, advice::GUARD_REMOVE),
+];
+
+impl Deed {
+    /// The advice it is, if it is any.
+    #[must_use]
+    pub fn advice(self) -> Option<u32> {
+        ADVICE.iter().find(|(deed, _)| *deed == self).map(|(_, advice)| *advice)
+    }
+
+    fn of_advice(number: u32) -> Deed {
+        let known = ADVICE.iter().find(|(_, advice)| *advice == number);
+        known.map_or(Deed::Cold, |(deed, _)| *deed)
+    }
 }
 
 /// Without these nothing happens.

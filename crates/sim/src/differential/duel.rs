@@ -1,5 +1,6 @@
 //! One program in two worlds, step by step, up to the first difference.
 
+use super::coverage::Coverage;
 use super::program::Program;
 use super::seen::Seen;
 use super::session::Session;
@@ -26,11 +27,11 @@ pub struct Difference {
     pub right: Seen,
 }
 
-/// Runs a program in two fresh worlds.
+/// Runs a program in two fresh worlds. What the second tells of its page tables is noted.
 ///
 /// # Errors
 /// When a world breaks down.
-pub fn duel<L, R>(program: &Program, left: &mut L, right: &mut R) -> Verdict<Outcome>
+pub fn duel<L, R>(program: &Program, left: &mut L, right: &mut R, coverage: &mut Coverage) -> Verdict<Outcome>
 where
     L: World + ?Sized,
     R: World + ?Sized,
@@ -39,6 +40,9 @@ where
     let mut right = Session::begin(right, program)?;
     let mut taken = 0;
     for (index, step) in program.steps.iter().enumerate() {
+        if right.permits(step) {
+            coverage.note(program.arena, step, right.world);
+        }
         let (ours, theirs) = (left.step(step)?, right.step(step)?);
         if ours != theirs {
             return Ok(Outcome::Different(Difference { step: index, left: ours, right: theirs }));

@@ -11,7 +11,7 @@ use super::deed::{Deed, Weights};
 use super::program::{
     Arena, Asked, Backing, HUGE, ObjectKind, Op, Origin, Program, SOURCES, SPARE, Span, Step, THREADS,
 };
-use crate::conform::linux::{advice, prot};
+use crate::conform::linux::prot;
 use crate::conform::{Process, Profile, Thread};
 use crate::random::{Odds, Random};
 
@@ -48,17 +48,17 @@ impl Palette {
         Palette {
             left_out,
             features: ours.features & theirs.features,
-            transparent_huge_pages: both(|p| p.transparent_huge_page.is_some()) && !HUGE_PENDING,
-            hugetlb: both(|p| p.hugetlb_page.is_some()) && !HUGE_PENDING,
+            transparent_huge_pages: both(|p| p.transparent_huge_page.is_some()),
+            hugetlb: both(|p| p.hugetlb_page.is_some()) && !HUGETLB_PENDING,
             regular_files: both(|p| p.has_regular_files),
         }
     }
 }
 
 /// What the model does not do yet.
-const UNFINISHED: &[Deed] = &[Deed::Move, Deed::Pageout, Deed::Collapse];
-/// The model does not do huge pages yet.
-const HUGE_PENDING: bool = true;
+const UNFINISHED: &[Deed] = &[Deed::Collapse];
+/// The model does not do hugetlb pages yet.
+const HUGETLB_PENDING: bool = true;
 
 /// Draws the program of a seed.
 #[must_use]
@@ -198,7 +198,7 @@ impl Drawing<'_> {
             Deed::Close => Some(Op::Close(self.uffd())),
             Deed::Drain => Some(Op::Drain(self.uffd())),
             Deed::Scan => Some(self.scan()),
-            _ => match advice_of(deed) {
+            _ => match deed.advice() {
                 Some(advice) => Some(Op::Advise(self.span(), advice)),
                 None => {
                     let uffd = self.uffd();
@@ -405,26 +405,4 @@ impl Drawing<'_> {
         let mask = if self.happens(2) { 0 } else { 1 << self.random.below(7) };
         Op::Scan(self.span(), flags, mask)
     }
-}
-
-/// The advice a deed is.
-fn advice_of(deed: Deed) -> Option<u32> {
-    Some(match deed {
-        Deed::DontNeed => advice::DONTNEED,
-        Deed::DontNeedLocked => advice::DONTNEED_LOCKED,
-        Deed::Free => advice::FREE,
-        Deed::Remove => advice::REMOVE,
-        Deed::DontFork => advice::DONTFORK,
-        Deed::Mergeable => advice::MERGEABLE,
-        Deed::Huge => advice::HUGEPAGE,
-        Deed::NoHuge => advice::NOHUGEPAGE,
-        Deed::Cold => advice::COLD,
-        Deed::Pageout => advice::PAGEOUT,
-        Deed::PopulateRead => advice::POPULATE_READ,
-        Deed::PopulateWrite => advice::POPULATE_WRITE,
-        Deed::Collapse => advice::COLLAPSE,
-        Deed::GuardInstall => advice::GUARD_INSTALL,
-        Deed::GuardRemove => advice::GUARD_REMOVE,
-        _ => return None,
-    })
 }

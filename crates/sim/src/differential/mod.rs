@@ -8,11 +8,18 @@
 //! | [`session`] | a program under way in one world |
 //! | [`seen`] | what shows of a world after a step |
 //! | [`mod@duel`] | a program in two worlds, up to the first difference |
+//! | [`bug`] | historic bugs, to be switched over in a model |
+//! | [`coverage`] | which operations met which kinds of entries |
+//! | [`hunt`] | seed after seed |
+//! | [`print`] | a program as a Rust test |
 //! | [`mod@shrink`] | the smallest program that still shows it |
 
+pub mod bug;
+pub mod coverage;
 pub mod deed;
 pub mod duel;
 pub mod generate;
+pub mod hunt;
 pub mod print;
 pub mod program;
 pub mod seen;

@@ -73,6 +73,7 @@ impl Names {
                 format!("let {child} = child_thread(stage.value_in({who}, Call::Fork)?)?;")
             }
             Op::Drain(uffd) => format!("stage.read_from(uffd{uffd}, 64)?;"),
+            Op::Scan(span, flags, mask) => scan_text(span, flags, mask),
             Op::Kill(process) => format!("stage.world.kill(Process({process}))?;"),
             Op::Interrupt => format!("stage.world.interrupt({who})?;"),
             _ => format!(
@@ -109,6 +110,15 @@ fn call_text(step: &Step) -> String {
         }
     }
     text.replace("bytes: [", "bytes: vec![").replace("argument: [", "argument: vec![")
+}
+
+fn scan_text(span: Span, flags: u64, mask: u64) -> String {
+    let (start, end) = (span.start(), span.start() + span.len());
+    format!(
+        "dbg!(stage.scan(PmScanArg {{ size: 96, flags: {flags:#x}, start: {start:#x}, end: \
+         {end:#x}, vec: SCAN_ROOM, vec_len: 64, category_mask: {mask:#x}, return_mask: 0x7f, \
+         ..PmScanArg::default() }})?);"
+    )
 }
 
 fn request_text(asked: Asked) -> String {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use faultless_uapi::scan::pagemap::{
     EXCLUSIVE, FILE_OR_SHARED, GUARD, PRESENT, SWAPPED, UFFD_WP,
 };
-use faultless_uapi::{UFFD_API, UffdMsg, event};
+use faultless_uapi::{PageRegion, PmScanArg, UFFD_API, UffdMsg, event};
 
 use super::program::{
     ARENA, Arena, HUGE, ObjectKind, Op, PAGE, PROCESSES, Program, SOURCE, SOURCES, SPARE, Step, THREADS,
@@ -36,6 +36,9 @@ const MESSAGE: u64 = size_of::<UffdMsg>() as u64;
 const MESSAGES: usize = 64;
 /// Where a scan's argument holds the address of its regions.
 const SCAN_VEC: std::ops::Range<usize> = 40..48;
+/// Bytes of its argument, and of a region.
+const SCAN_ARGUMENT: usize = size_of::<PmScanArg>();
+const SCAN_REGION: usize = size_of::<PageRegion>();
 
 /// A program under way in a world.
 pub struct Session<'w, W: World + ?Sized> {
@@ -146,6 +149,17 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
         Ok(seen)
     }
 
+    /// Says whether a step would be taken.
+    #[must_use]
+    pub fn permits(&self, step: &Step) -> bool {
+        let Some(role) = self.role(step.who.process.0) else { return false };
+        let pending = role.pending.get(&step.who.index);
+        if step.op == Op::Interrupt {
+            return pending == Some(&Pending::Access);
+        }
+        pending.is_none() && self.has_what_it_names(step.who.process.0, &step.op)
+    }
+
     fn role(&self, process: u32) -> Option<&Role> {
         let role = self.cast.iter().find(|role| role.process.0 == process);
         role.filter(|role| role.alive)
@@ -158,15 +172,6 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
 
     fn blocked(&self) -> usize {
         self.cast.iter().map(|role| role.pending.len()).sum()
-    }
-
-    fn permits(&self, step: &Step) -> bool {
-        let Some(role) = self.role(step.who.process.0) else { return false };
-        let pending = role.pending.get(&step.who.index);
-        if step.op == Op::Interrupt {
-            return pending == Some(&Pending::Access);
-        }
-        pending.is_none() && self.has_what_it_names(step.who.process.0, &step.op)
     }
 
     fn has_what_it_names(&self, process: u32, op: &Op) -> bool {
@@ -256,10 +261,12 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
                 done.result = Ok(0);
             }
             (Some(Pending::Bytes), Err(_)) => done.bytes.clear(),
-            (Some(Pending::Scan), _) => {
+            (Some(Pending::Scan), result) => {
                 if let Some(room) = done.bytes.get_mut(SCAN_VEC) {
                     room.fill(0);
                 }
+                let regions = usize::try_from(result.unwrap_or(0)).unwrap_or(0);
+                done.bytes.truncate(SCAN_ARGUMENT + regions * SCAN_REGION);
             }
             _ => {}
         }

@@ -3,6 +3,8 @@
 //! Steps are dropped, in halves first and one by one at last; then arguments are made plain. Both
 //! are tried again until neither helps.
 
+use crate::conform::{Process, Thread};
+
 use super::program::{Asked, Op, Origin, Program, Span, Step};
 
 /// Shrinks a program while `shows` holds; at most `budget` programs are tried.
@@ -91,10 +93,11 @@ fn simpler(step: &Step) -> Vec<Step> {
     ops.extend(plainer(&step.op));
     let mut steps: Vec<Step> =
         ops.into_iter().map(|op| Step { op, who: step.who }).filter(|s| s != step).collect();
-    if step.who.index != 0 {
-        let mut first = step.clone();
-        first.who.index = 0;
-        steps.insert(0, first);
+    let first = Thread { index: 0, ..step.who };
+    for who in [first, Thread::first_of(Process(0))] {
+        if who != step.who {
+            steps.insert(0, Step { who, op: step.op.clone() });
+        }
     }
     steps
 }
@@ -152,7 +155,6 @@ fn plainer(op: &Op) -> Vec<Op> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conform::{Process, Thread};
     use crate::differential::program::Arena;
 
     fn step(op: Op) -> Step {

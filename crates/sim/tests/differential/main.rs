@@ -1,46 +1,103 @@
-//! scratch
+//! Random programs on the running kernel and on the model of it, compared after each step.
+//!
+//! `--seconds N` says how long, `--seed S` where to begin, `--programs N` after how many to stop;
+//! `--bug NAME` switches a historic bug of the model on or off, which must then be found.
+//! `CONFORM_PATIENCE=N` stretches every limit of time N-fold, for emulated machines.
+
 #![forbid(unsafe_code)]
+
+mod options;
+mod report;
+
+use std::process::ExitCode;
 use std::time::Instant;
-use faultless_sim::conform::kernel::{KernelWorlds, KernelWorld, Machine};
-use faultless_sim::conform::model::{ModelWorlds, ModelWorld};
-use faultless_sim::conform::{Worlds, World};
-use faultless_sim::differential::generate::{Palette, generate};
-use faultless_sim::differential::duel::{duel, Outcome};
-use faultless_sim::differential::shrink::shrink;
-use faultless_sim::differential::print::as_test;
-fn main() {
+
+use faultless_sim::conform::Worlds;
+use faultless_sim::conform::kernel::{KernelWorlds, Machine};
+use faultless_sim::conform::model::ModelWorlds;
+use faultless_sim::conform::verdict::Verdict;
+use faultless_sim::differential::hunt::{Catch, Hunt, model_of};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use options::Options;
+use report::Report;
+
+fn main() -> ExitCode {
     faultless_uffd::puppet::serve_if_asked();
-    let arg: Vec<u64> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
-    let (first, count) = (arg.first().copied().unwrap_or(0), arg.get(1).copied().unwrap_or(50));
-    rustix::thread::sched_setaffinity(None, &{ let mut c = rustix::thread::CpuSet::new(); c.set(1); c }).unwrap();
-    let _machine = Machine::borrow();
-    let kernel = KernelWorlds::probe(1).unwrap();
-    let model = ModelWorlds::probe(faultless_mm::Profile::linux_6_18()).unwrap();
-    let palette = Palette::of(kernel.profile(), model.profile());
-    let run = |p: &faultless_sim::differential::program::Program| {
-        let mut k = kernel.fresh(kernel.profile());
-        let mut m = model.fresh(model.profile());
-        duel(p, k.as_mut(), m.as_mut())
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(why) => {
+            eprintln!("differential: {why}");
+            return ExitCode::from(2);
+        }
     };
-    let begun = Instant::now();
-    let (mut steps, mut different) = (0, 0);
-    for seed in first..first + count {
-        let p = generate(seed, &palette);
-        match run(&p) {
-            Ok(Outcome::Equal(n)) => steps += n,
-            Ok(Outcome::Different(d)) => {
-                different += 1;
-                if different > 5 { continue; }
-                let want: Vec<String> = d.left.differences(&d.right, ["kernel", "model"]);
-                let key = |l: &[String]| l[0].split([':']).next().unwrap().to_owned();
-                let k = key(&want);
-                let small = shrink(&p, 300, |c| matches!(run(c), Ok(Outcome::Different(d)) if key(&d.left.differences(&d.right, ["kernel", "model"])) == k));
-                let d = match run(&small) { Ok(Outcome::Different(d)) => d, _ => d };
-                let story = d.left.differences(&d.right, ["kernel", "model"]);
-                println!("{}", as_test(&small, &format!("seed_{seed}"), &story));
-            }
-            Err(e) => println!("seed {seed}: {e}"),
+    let mut machine = Machine::borrow();
+    let report = hunt(&options, &machine);
+    let restored = machine.give_back();
+    for line in restored.as_ref().err().into_iter().flatten() {
+        println!("left behind: {line}");
+    }
+    match report {
+        Ok(report) if report.conclude(&options) && restored.is_ok() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(failure) => {
+            println!("{failure}\n\ntest result: FAILED. 0 passed; 1 failed; 0 ignored");
+            ExitCode::FAILURE
         }
     }
-    println!("{steps} steps, {different} different, {:?}", begun.elapsed());
+}
+
+fn hunt(options: &Options, machine: &Machine) -> Verdict<Report> {
+    println!("\nrunning 1 test");
+    let patience = std::env::var("CONFORM_PATIENCE").ok().and_then(|text| text.parse().ok());
+    let kernel = KernelWorlds::probe(patience.unwrap_or(1).max(1))?;
+    if let Some(why) = lacks(&kernel) {
+        return Ok(Report::skipped(why));
+    }
+    for note in machine.notes() {
+        println!("note: {note}");
+    }
+    let mut profile = model_of(kernel.profile());
+    if let Some(bug) = &options.bug {
+        bug.toggle(&mut profile);
+    }
+    let model = ModelWorlds::probe(profile)?;
+    let mut hunt = Hunt::new(&kernel, &model);
+    let begun = Instant::now();
+    let mut report = Report::default();
+    println!("{} against {}, from seed {}", kernel.title(), model.title(), options.seed);
+    stay_on_one_processor();
+    for seed in options.seed.. {
+        if begun.elapsed() >= options.time || report.programs() >= options.programs {
+            break;
+        }
+        let caught = hunt.try_seed(seed)?;
+        let found = matches!(caught, Catch::Found(_));
+        report.note(seed, caught);
+        if found && (options.bug.is_some() || report.is_full()) {
+            break;
+        }
+    }
+    report.finish(begun.elapsed(), hunt.coverage);
+    Ok(report)
+}
+
+/// Why this machine cannot run programs as they are meant.
+fn lacks(kernel: &KernelWorlds) -> Option<String> {
+    let profile = kernel.profile();
+    if let Some(why) = &profile.closed {
+        return Some(why.clone());
+    }
+    (!profile.privileged).then(|| "faults of system calls need CAP_SYS_PTRACE; run as root".into())
+}
+
+/// Some of what the kernel does with a page hangs on lists it keeps for each processor.
+fn stay_on_one_processor() {
+    let Ok(allowed) = rustix::thread::sched_getaffinity(None) else { return };
+    let mut one = CpuSet::new();
+    if let Some(last) = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu)) {
+        one.set(last);
+        // Where that is refused, a difference of chance shows as unsteady.
+        let _ = sched_setaffinity(None, &one);
+    }
 }

@@ -12,6 +12,7 @@
 mod calls;
 
 use faultless_mm as mm;
+use faultless_pages::Va;
 use faultless_uapi::ioctl::UFFDIO_API;
 use faultless_uapi::{UFFD_API, UffdioApi};
 
@@ -218,6 +219,11 @@ impl World for ModelWorld {
         let (from, to) = (self.actor(from)?.thread, self.actor(to)?.thread);
         let passed = self.kernel.pass(from, fd.0, to);
         passed.map(Fd).map_err(|errno| Failure::Broken(format!("descriptor not passed: {errno}")))
+    }
+
+    fn page_kind(&mut self, who: Thread, at: u64) -> Option<mm::PageKind> {
+        let thread = self.find(who)?.thread;
+        Some(self.kernel.page_kind(thread, Va(at)))
     }
 
     fn thread_id(&self, who: Thread) -> u32 {

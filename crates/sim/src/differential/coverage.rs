@@ -1,0 +1,164 @@
+//! What programs met: which operation found which kind of entry.
+//!
+//! The model tells what there is at a page before an operation; a world that is no model tells
+//! nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use faultless_mm::PageKind;
+
+use super::deed::Deed;
+use super::program::{Arena, Asked, Op, Origin, Span, Step};
+use crate::conform::{Thread, World};
+
+/// An operation as a column of the table: its kind, or where its content comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Column {
+    /// What it is done to.
+    On(Deed),
+    /// What it takes from.
+    From(Deed),
+}
+
+/// Kinds of operation that are not done to pages of a process.
+const ELSEWHERE: [Deed; 10] = [
+    Deed::MakeObject,
+    Deed::Resize,
+    Deed::Punch,
+    Deed::WriteObject,
+    Deed::ReadObject,
+    Deed::Open,
+    Deed::Close,
+    Deed::Drain,
+    Deed::Interrupt,
+    Deed::Kill,
+];
+
+/// Counts of what was met.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    deeds: BTreeMap<Deed, u64>,
+    cells: BTreeMap<(PageKind, Column), u64>,
+}
+
+impl Coverage {
+    /// Notes what a step that is about to be taken will meet.
+    pub fn note<W: World + ?Sized>(&mut self, arena: Arena, step: &Step, world: &mut W) {
+        *self.deeds.entry(step.op.deed()).or_default() += 1;
+        for (column, span) in touched(arena, &step.op) {
+            for page in span.page..span.page + span.pages {
+                if !arena.shows(page) {
+                    continue;
+                }
+                let looker = Thread { process: looked_at(step), index: 0 };
+                let at = Span::new(page, 1).start();
+                if let Some(kind) = world.page_kind(looker, at) {
+                    *self.cells.entry((kind, column)).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    /// Every operation that never found a kind of entry, of those that could.
+    #[must_use]
+    pub fn unmet(&self) -> Vec<(PageKind, Column)> {
+        let all = PageKind::ALL.iter().flat_map(|kind| columns().map(move |column| (*kind, column)));
+        all.filter(|cell| !self.cells.contains_key(cell)).collect()
+    }
+
+    /// How many cells there are.
+    #[must_use]
+    pub fn size() -> usize {
+        PageKind::ALL.len() * columns().count()
+    }
+
+    /// Adds what others met.
+    pub fn add(&mut self, other: &Coverage) {
+        for (deed, count) in &other.deeds {
+            *self.deeds.entry(*deed).or_default() += count;
+        }
+        for (cell, count) in &other.cells {
+            *self.cells.entry(*cell).or_default() += count;
+        }
+    }
+}
+
+/// The process whose pages a step is about.
+fn looked_at(step: &Step) -> crate::conform::Process {
+    match step.op {
+        Op::RemoteLoad(of, _) => crate::conform::Process(of),
+        _ => step.who.process,
+    }
+}
+
+fn columns() -> impl Iterator<Item = Column> {
+    let on = Deed::ALL.iter().filter(|deed| !ELSEWHERE.contains(deed));
+    on.map(|deed| Column::On(*deed)).chain([Column::From(Deed::Move), Column::From(Deed::Copy)])
+}
+
+/// The pages an operation is done to.
+fn touched(arena: Arena, op: &Op) -> Vec<(Column, Span)> {
+    let on = Column::On(op.deed());
+    let one = |page: u64| vec![(on, Span::new(page, 1))];
+    match *op {
+        Op::Map(span, ..)
+        | Op::Unmap(span)
+        | Op::Remap { from: span, .. }
+        | Op::Protect(span, _)
+        | Op::Advise(span, _)
+        | Op::Lock(span)
+        | Op::Scan(span, ..) => vec![(on, span)],
+        Op::Load(page)
+        | Op::Store(page, _)
+        | Op::KernelLoad(page)
+        | Op::KernelStore(page, _)
+        | Op::RemoteLoad(_, page) => one(page),
+        Op::Fork => vec![(on, Span::new(0, arena.pages()))],
+        Op::Request(_, asked) => {
+            let span = asked.span();
+            let mut touched = vec![(on, span)];
+            match asked {
+                Asked::Move(_, from, _) => {
+                    touched.push((Column::From(Deed::Move), Span::new(from, span.pages)));
+                }
+                Asked::Copy(_, Origin::Arena(from), _) => {
+                    touched.push((Column::From(Deed::Copy), Span::new(from, span.pages)));
+                }
+                _ => {}
+            }
+            touched
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl fmt::Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Column::On(deed) => write!(f, "{deed:?}"),
+            Column::From(deed) => write!(f, "{deed:?} from"),
+        }
+    }
+}
+
+/// The counts of each kind of operation, then the operations that met everything, then what each
+/// of the others never met.
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut missing: BTreeMap<Column, Vec<PageKind>> = BTreeMap::new();
+        for (kind, column) in self.unmet() {
+            missing.entry(column).or_default().push(kind);
+        }
+        let (size, unmet) = (Coverage::size(), self.unmet().len());
+        writeln!(f, "entry kinds x operations met: {} of {size}", size - unmet)?;
+        for (deed, count) in &self.deeds {
+            write!(f, "{deed:?} {count}  ")?;
+        }
+        writeln!(f)?;
+        for (column, kinds) in missing {
+            writeln!(f, "{column} never met {kinds:?}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Seed after seed: draws a program, runs it in two kinds of world, and makes what differs small.
+
+use super::coverage::Coverage;
+use super::duel::{Difference, Outcome, duel};
+use super::generate::{Palette, generate};
+use super::print::as_test;
+use super::program::Program;
+use super::shrink::shrink;
+use crate::conform::verdict::Verdict;
+use crate::conform::{Profile, Worlds};
+
+/// Programs tried to make one smaller.
+const SHRINK_BUDGET: usize = 600;
+/// How often a difference must show again to count.
+const REPEATS: usize = 2;
+
+/// Two kinds of world to compare.
+pub struct Hunt<'w> {
+    /// One kind.
+    pub left: &'w dyn Worlds,
+    /// The other; it tells kinds of entries, if it is a model.
+    pub right: &'w dyn Worlds,
+    /// What programs are drawn from.
+    pub palette: Palette,
+    /// What was met.
+    pub coverage: Coverage,
+}
+
+/// How the program of a seed ended.
+#[derive(Debug)]
+pub enum Catch {
+    /// Without a difference, after so many steps.
+    Nothing(u64),
+    /// With a difference.
+    Found(Box<Found>),
+    /// With one that did not show again: not everything a kernel does hangs on the program alone.
+    Unsteady(String),
+}
+
+/// A difference, and the smallest program that shows it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The seed.
+    pub seed: u64,
+    /// The program.
+    pub program: Program,
+    /// What differs, a line each.
+    pub lines: Vec<String>,
+}
+
+impl Found {
+    /// The program as a Rust test.
+    #[must_use]
+    pub fn as_test(&self) -> String {
+        as_test(&self.program, &format!("differs_by_seed_{}", self.seed), &self.lines)
+    }
+}
+
+impl<'w> Hunt<'w> {
+    /// Prepares to compare two kinds of world.
+    #[must_use]
+    pub fn new(left: &'w dyn Worlds, right: &'w dyn Worlds) -> Hunt<'w> {
+        let palette = Palette::of(left.profile(), right.profile());
+        Hunt { left, right, palette, coverage: Coverage::default() }
+    }
+
+    /// Runs the program of a seed.
+    ///
+    /// # Errors
+    /// When a world breaks down.
+    pub fn try_seed(&mut self, seed: u64) -> Verdict<Catch> {
+        let program = generate(seed, &self.palette);
+        let mut coverage = Coverage::default();
+        let outcome = self.run(&program, &mut coverage)?;
+        self.coverage.add(&coverage);
+        match outcome {
+            Outcome::Equal(steps) => Ok(Catch::Nothing(steps)),
+            Outcome::Different(difference) => Ok(self.judge(seed, &program, &difference)),
+        }
+    }
+
+    fn run(&self, program: &Program, coverage: &mut Coverage) -> Verdict<Outcome> {
+        let mut left = self.left.fresh(self.left.profile());
+        let mut right = self.right.fresh(self.right.profile());
+        duel(program, left.as_mut(), right.as_mut(), coverage)
+    }
+
+    /// What differs in a program, if anything does.
+    fn lines(&self, program: &Program) -> Option<Vec<String>> {
+        match self.run(program, &mut Coverage::default()) {
+            Ok(Outcome::Different(difference)) => Some(self.lines_of(&difference)),
+            _ => None,
+        }
+    }
+
+    fn lines_of(&self, difference: &Difference) -> Vec<String> {
+        let names = [self.left.title(), self.right.title()];
+        difference.left.differences(&difference.right, names.each_ref().map(String::as_str))
+    }
+
+    fn judge(&self, seed: u64, program: &Program, difference: &Difference) -> Catch {
+        let lines = self.lines_of(difference);
+        let shows = |program: &Program| self.lines(program).is_some_and(|l| alike(&l, &lines));
+        if !(0..REPEATS).all(|_| shows(program)) {
+            return Catch::Unsteady(lines.first().cloned().unwrap_or_default());
+        }
+        let program = shrink(program, SHRINK_BUDGET, shows);
+        let lines = self.lines(&program).unwrap_or(lines);
+        Catch::Found(Box::new(Found { seed, program, lines }))
+    }
+}
+
+/// Says whether two differences are of the same kind: numbers aside, their first lines are about
+/// the same thing.
+fn alike(ours: &[String], theirs: &[String]) -> bool {
+    let topic = |lines: &[String]| -> Option<String> {
+        let line = lines.first()?;
+        let about = line.split(':').next().unwrap_or(line);
+        Some(about.chars().filter(|c| !c.is_ascii_digit()).collect())
+    };
+    topic(ours) == topic(theirs)
+}
+
+/// The model that plays the kernel of a profile, with what that kernel offers on this machine.
+#[must_use]
+pub fn model_of(kernel: &Profile) -> faultless_mm::Profile {
+    use faultless_mm::Profile as Model;
+    let version = (kernel.version.major, kernel.version.minor);
+    let mut model = match version {
+        (7, 3..) | (8.., _) => Model::linux_7_3(),
+        (7, 2) => Model::linux_7_2(),
+        (7, _) | (6, 13..) => Model::linux_6_18(),
+        _ => Model::linux_6_12(),
+    };
+    model.features &= kernel.features;
+    model.has_memory_failure = kernel.has_memory_failure;
+    model.unprivileged_allowed = kernel.unprivileged_allowed;
+    if kernel.transparent_huge_page.is_none() {
+        model.transparent_huge_page = None;
+    }
+    model
+}
