@@ -196,6 +196,7 @@ impl Kernel {
         };
         let access = Access { thread: who, space, at, write: false, from: From::Pages };
         let (done, fault) = self.transfer(access, Piece::Load(out)).await;
+        self.unshare(&access, done as u64).await;
         self.put_space(space).await;
         if fault.is_some() && done == 0 { Err(EFAULT) } else { Ok(done) }
     }

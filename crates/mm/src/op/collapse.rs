@@ -28,6 +28,10 @@ impl Kernel {
     /// The last refusal is told; one that lies in the kind of memory ends it at once.
     async fn collapse_area(&self, space: SpaceId, range: VaRange) -> Result<(), Errno> {
         let Some(size) = self.state().profile.transparent_huge_page else { return Err(EINVAL) };
+        let area = self.state().area(space, range.start()).ok_or(ENOMEM)?;
+        if !may_hold(&area, size) {
+            return Err(EINVAL);
+        }
         let mut result = Ok(());
         for place in inner(range, size) {
             match self.collapse_at(space, place).await {
@@ -70,6 +74,13 @@ impl Kernel {
         }
         self.state().collapse(space, area, place)
     }
+}
+
+/// Says whether a huge page fits anywhere into an area, as its object is laid out.
+fn may_hold(area: &Area, size: PageSize) -> bool {
+    let distance = area.range.start().0.wrapping_sub(area.linear);
+    let fits = area.is_anonymous() || distance.is_multiple_of(size.bytes().0);
+    fits && !area.traits.no_huge && inner(area.range, size).next().is_some()
 }
 
 /// The huge pages that fit into a range.

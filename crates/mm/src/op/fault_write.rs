@@ -99,7 +99,7 @@ impl State {
 
     /// Says whether nobody else has this private page, so that it need not be copied. A use by
     /// the swap cache alone is given up for it.
-    fn may_reuse(&mut self, mapped: &Mapped) -> bool {
+    pub(crate) fn may_reuse(&mut self, mapped: &Mapped) -> bool {
         let head = self.machine.frames.head(mapped.frame);
         let frame = &self.machine.frames[head];
         if !matches!(frame.owner, Owner::Anon { .. }) {

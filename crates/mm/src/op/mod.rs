@@ -22,7 +22,7 @@
 //! | `walk` | visiting every entry that maps a page |
 //! | `age`, `migrate`, `swap_out` | what the kernel does to pages on its own |
 //! | `swap_in` | a fault at a page in swap |
-//! | `pin` | holding on to pages |
+//! | `pin`, `unshare` | holding on to pages |
 
 mod access;
 mod advise;
@@ -53,6 +53,7 @@ mod split;
 mod swap_in;
 mod swap_out;
 mod unmap;
+mod unshare;
 mod walk;
 
 pub use access::Stop;

@@ -25,6 +25,10 @@ impl Kernel {
         removal: &Removal,
     ) -> Result<Locked, Errno> {
         let first = self.state().area(space, removal.dst.start()).ok_or(ENOENT)?;
+        if !first.shared {
+            // Before anything is examined: a refused request leaves it behind too.
+            self.state().family(space, first.range.start());
+        }
         self.pause(Point::Take(Lock::Area(first.id))).await;
         if let Some(locked) = self.try_lock_both(space, removal)? {
             return Ok(locked);
@@ -53,9 +57,9 @@ impl Kernel {
 }
 
 impl State {
-    /// Checks that pages may go from one area to the other, and gives the destination a family.
+    /// Checks that pages may go from one area to the other.
     pub(super) fn check_both(
-        &mut self,
+        &self,
         id: ContextId,
         removal: &Removal,
         areas: &Areas,
@@ -72,11 +76,6 @@ impl State {
             && owner == Some(id)
             && src.is_anonymous()
             && dst.is_anonymous();
-        if !fits {
-            return Err(EINVAL);
-        }
-        let space = self.contexts[id].space;
-        self.family(space, dst.range.start());
-        Ok(())
+        if fits { Ok(()) } else { Err(EINVAL) }
     }
 }

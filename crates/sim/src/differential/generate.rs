@@ -56,7 +56,7 @@ impl Palette {
 }
 
 /// What the model does not do yet.
-const UNFINISHED: &[Deed] = &[Deed::Collapse];
+const UNFINISHED: &[Deed] = &[];
 /// The model does not do hugetlb pages yet.
 const HUGETLB_PENDING: bool = true;
 
@@ -67,7 +67,7 @@ pub fn generate(seed: u64, palette: &Palette) -> Program {
     let huge = palette.transparent_huge_pages || palette.hugetlb;
     let arena = if random.happens(Odds::one_in(6)) && huge { Arena::Huge } else { Arena::Small };
     let weights = Weights::draw(&mut random, &palette.left_out);
-    let objects = object_kinds(&mut random, arena, palette);
+    let objects = object_kinds(&mut random, arena, palette, &weights);
     let mut drawing = Drawing {
         random,
         palette,
@@ -86,10 +86,22 @@ pub fn generate(seed: u64, palette: &Palette) -> Program {
     Program { arena, steps: drawing.steps }
 }
 
-/// Kinds of objects a program makes; few, so that they meet.
-fn object_kinds(random: &mut Random, arena: Arena, palette: &Palette) -> Vec<ObjectKind> {
-    let mut kinds = vec![ObjectKind::Shmem];
-    if palette.regular_files && random.happens(Odds::one_in(4)) {
+/// Kinds of objects a program makes; few, so that they meet. When a page of a regular file leaves
+/// memory, and which come with it when it is back, is the disk's affair.
+fn object_kinds(
+    random: &mut Random,
+    arena: Arena,
+    palette: &Palette,
+    weights: &Weights,
+) -> Vec<ObjectKind> {
+    let mut kinds = Vec::new();
+    if arena == Arena::Small || !weights.has(Deed::Collapse) {
+        // The model makes no huge pages of objects.
+        kinds.push(ObjectKind::Shmem);
+    }
+    let drops = [Deed::Pageout, Deed::Punch, Deed::Remove, Deed::Resize];
+    let stays = !drops.iter().any(|deed| weights.has(*deed));
+    if palette.regular_files && random.happens(Odds::one_in(2)) && stays {
         kinds.push(ObjectKind::Regular);
     }
     if palette.hugetlb && arena == Arena::Huge {
@@ -131,8 +143,9 @@ impl Drawing<'_> {
         self.uffds += 1;
         self.push(0, Op::Open(features));
         for _ in 0..self.random.within(0..=2) {
-            let op = self.make_object();
-            self.push(0, op);
+            if let Some(op) = self.make_object() {
+                self.push(0, op);
+            }
         }
         for _ in 0..self.random.within(1..=3) {
             let op = self.map();
@@ -189,8 +202,10 @@ impl Drawing<'_> {
             }
             Deed::Kill => (self.forks > 0).then_some(Op::Kill(self.forks)),
             Deed::Interrupt => Some(Op::Interrupt),
-            Deed::MakeObject | Deed::Resize | Deed::Punch | Deed::WriteObject
-            | Deed::ReadObject => Some(self.on_object(deed)),
+            Deed::MakeObject => self.make_object(),
+            Deed::Resize | Deed::Punch | Deed::WriteObject | Deed::ReadObject => {
+                Some(self.on_object(deed))
+            }
             Deed::Open => {
                 self.uffds += 1;
                 Some(Op::Open(self.features()))
@@ -305,7 +320,7 @@ impl Drawing<'_> {
         let shift = if self.happens(4) { self.random.below(3) } else { 0 };
         let offset = span.page + shift;
         let backing = match self.random.below(8) {
-            0 => Backing::SharedAnon,
+            0 if self.objects.contains(&ObjectKind::Shmem) => Backing::SharedAnon,
             1..=4 if objects > 0 => Backing::Object { index, shared, offset },
             _ => Backing::Anon,
         };
@@ -315,9 +330,10 @@ impl Drawing<'_> {
     }
 
     fn remap(&mut self, keep: bool) -> Op {
-        let from = self.span();
+        let mut from = self.span();
+        from.pages = from.pages.max(1);
         let to = (keep || !self.happens(3)).then(|| self.any_page());
-        let other = from.pages == 0 || (!keep && self.happens(3));
+        let other = !keep && self.happens(3);
         let new_pages = if other { self.random.within(1..=4) } else { from.pages };
         let end = to.unwrap_or(from.page) + new_pages;
         // What is mapped lies in the arena before and after.
@@ -325,9 +341,8 @@ impl Drawing<'_> {
         Op::Remap { from, to, new_pages, keep }
     }
 
-    fn make_object(&mut self) -> Op {
-        let kinds = self.objects.clone();
-        let kind = self.pick(&kinds, ObjectKind::Shmem);
+    fn make_object(&mut self) -> Option<Op> {
+        let kind = *self.random.pick(&self.objects)?;
         let whole = self.arena.pages();
         let pages = if self.happens(3) { whole / 2 } else { whole + SPARE };
         let pages = match kind {
@@ -335,7 +350,7 @@ impl Drawing<'_> {
             ObjectKind::Hugetlb => whole,
             ObjectKind::Regular => whole + SPARE,
         };
-        Op::MakeObject(kind, pages)
+        Some(Op::MakeObject(kind, pages))
     }
 
     fn on_object(&mut self, deed: Deed) -> Op {
@@ -345,8 +360,7 @@ impl Drawing<'_> {
             Deed::Resize => Op::Resize(index, page),
             Deed::Punch => Op::Punch(index, page, self.span().pages.max(1)),
             Deed::WriteObject => Op::WriteObject(index, page, self.byte()),
-            Deed::ReadObject => Op::ReadObject(index, page),
-            _ => self.make_object(),
+            _ => Op::ReadObject(index, page),
         }
     }
 

@@ -72,9 +72,17 @@ impl Seen {
                 )),
             }
         }
+        let more = lines.lines.len().saturating_sub(LINES);
+        lines.lines.truncate(LINES);
+        if more > 0 {
+            lines.lines.push(format!("and {more} more"));
+        }
         lines.lines
     }
 }
+
+/// Most lines a difference is told in; a huge page alone would take 512.
+const LINES: usize = 10;
 
 /// Differences as text.
 struct Lines<'n> {
