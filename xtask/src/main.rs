@@ -1,7 +1,7 @@
 //! Every chore of the project, as `cargo xtask NAME`.
 //!
 //! [`mod@test`] runs the tests and counts them, [`ci`] is what must pass before a change lands,
-//! [`vm`] runs the tests on other kernels and architectures, [`soak`] holds the long runs. The same
+//! [`differential`] compares the kernel with its model, [`vm`] runs the tests on other kernels and architectures, [`soak`] holds the long runs. The same
 //! program is the first process inside the machines that `vm` boots ([`vm::guest`]).
 #![forbid(unsafe_code)]
 #![expect(
@@ -13,6 +13,7 @@
 mod ci;
 mod command;
 mod debian;
+mod differential;
 mod soak;
 mod tally;
 mod test;
@@ -39,6 +40,8 @@ enum Chore {
     Ci,
     /// Run the kernel-facing tests on another kernel or architecture, in QEMU
     Vm(vm::Args),
+    /// Run random programs on the running kernel and on the model of it, and compare
+    Differential(differential::Args),
     /// The long runs: many snapshots, many kills, real servers
     Soak(soak::Args),
     /// The first process inside a machine booted by `vm`; not for use outside one
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args),
         Chore::Ci => ci::run(),
         Chore::Vm(args) => vm::run(&args),
+        Chore::Differential(args) => differential::run(&args),
         Chore::Soak(args) => soak::run(&args),
         Chore::VmGuest(args) => vm::guest::run(&args),
     };

@@ -10,7 +10,8 @@ use crate::kernel::{Kernel, State};
 use crate::sched::{Lock, Mode};
 
 impl Kernel {
-    /// `mlock(2)`: faults every page in and keeps it.
+    /// `mlock(2)`: faults every page in and keeps it. Where something is not mapped, only what lies
+    /// before it is kept, and nothing is faulted in.
     ///
     /// # Errors
     /// EINVAL, ENOMEM where nothing is mapped or a page cannot be had.
@@ -22,7 +23,12 @@ impl Kernel {
         let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
         let guards = self.lock_areas(space, range).await;
         let (pieces, gapless) = self.state().pieces(space, range);
-        for piece in pieces {
+        let mut next = range.start();
+        for piece in pieces.iter().take_while(|piece| {
+            let joined = piece.range.start() == next;
+            next = piece.range.end();
+            joined
+        }) {
             self.state().change_areas(space, piece.range, |area| area.traits.locked = true);
         }
         drop(guards);

@@ -92,9 +92,9 @@ impl Kernel {
         let Some(area) = state.area(space, at) else { return PageKind::Unmapped };
         let Some(entry) = state.entry(space, at) else {
             let offset = area.linear_of(at);
-            let behind = area.object().is_some_and(|object| {
-                state.machine.objects[object].pages.contains_key(&offset)
-            });
+            let behind = area
+                .object()
+                .is_some_and(|object| state.machine.objects[object].pages.contains_key(&offset));
             return if behind { PageKind::Behind } else { PageKind::None };
         };
         let huge = state.spaces[space].table.huge(at).is_some();

@@ -24,7 +24,11 @@ impl Kernel {
             return Err(errno);
         }
         let offered = self.state().profile.features;
-        let answer = UffdioApi { api: UFFD_API, features: offered, ioctls: self.state().handshake_requests() };
+        let answer = UffdioApi {
+            api: UFFD_API,
+            features: offered,
+            ioctls: self.state().handshake_requests(),
+        };
         user.put(self, 0, &answer.to_bytes()).await?;
         let implied = if api.features & FEATURE_WP_ASYNC != 0 { FEATURE_WP_UNPOPULATED } else { 0 };
         if self.state().contexts[id].initialise(api.features | implied) {

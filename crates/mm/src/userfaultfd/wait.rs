@@ -103,11 +103,14 @@ impl State {
         let write = if access.write { fault_flag::WRITE } else { 0 };
         let context = &self.contexts[id];
         let page = self.page_at(area, access.at);
-        let exact = context.has(FEATURE_EXACT_ADDRESS);
+        // Who works on whole pages names their first address.
+        let whole = access.from == From::Pages;
+        let exact = if whole { access.at.align_down(self.profile.page_size) } else { access.at };
+        let wants_exact = context.has(FEATURE_EXACT_ADDRESS);
         let named = context.has(FEATURE_THREAD_ID);
         let message = UffdMsg::from_pagefault(PagefaultArg {
             flags: write | reason.flag(),
-            address: if exact { access.at.0 } else { page.0 },
+            address: if wants_exact { exact.0 } else { page.0 },
             ptid: if named { number_of(access.thread) } else { 0 },
         });
         self.contexts[id].pending.push_back(Waiter { ticket, message });

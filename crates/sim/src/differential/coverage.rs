@@ -63,7 +63,8 @@ impl Coverage {
     /// Every operation that never found a kind of entry, of those that could.
     #[must_use]
     pub fn unmet(&self) -> Vec<(PageKind, Column)> {
-        let all = PageKind::ALL.iter().flat_map(|kind| columns().map(move |column| (*kind, column)));
+        let all =
+            PageKind::ALL.iter().flat_map(|kind| columns().map(move |column| (*kind, column)));
         all.filter(|cell| !self.cells.contains_key(cell)).collect()
     }
 

@@ -13,7 +13,7 @@ pub enum Outcome {
     /// To its end; so many steps were taken, not skipped.
     Equal(u64),
     /// To a step after which the worlds differ.
-    Different(Difference),
+    Different(Box<Difference>),
 }
 
 /// A difference between two worlds.
@@ -31,7 +31,12 @@ pub struct Difference {
 ///
 /// # Errors
 /// When a world breaks down.
-pub fn duel<L, R>(program: &Program, left: &mut L, right: &mut R, coverage: &mut Coverage) -> Verdict<Outcome>
+pub fn duel<L, R>(
+    program: &Program,
+    left: &mut L,
+    right: &mut R,
+    coverage: &mut Coverage,
+) -> Verdict<Outcome>
 where
     L: World + ?Sized,
     R: World + ?Sized,
@@ -45,7 +50,8 @@ where
         }
         let (ours, theirs) = (left.step(step)?, right.step(step)?);
         if ours != theirs {
-            return Ok(Outcome::Different(Difference { step: index, left: ours, right: theirs }));
+            let difference = Difference { step: index, left: ours, right: theirs };
+            return Ok(Outcome::Different(Box::new(difference)));
         }
         taken += u64::from(!ours.skipped);
     }

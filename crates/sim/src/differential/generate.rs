@@ -9,7 +9,8 @@ use faultless_uapi::scan::flag;
 
 use super::deed::{Deed, Weights};
 use super::program::{
-    Arena, Asked, Backing, HUGE, ObjectKind, Op, Origin, Program, SOURCES, SPARE, Span, Step, THREADS,
+    Arena, Asked, Backing, HUGE, ObjectKind, Op, Origin, Program, SOURCES, SPARE, Span, Step,
+    THREADS,
 };
 use crate::conform::linux::prot;
 use crate::conform::{Process, Profile, Thread};
@@ -150,11 +151,9 @@ impl Drawing<'_> {
         for _ in 0..self.random.within(1..=3) {
             let op = self.map();
             self.push(0, op.clone());
-            if let Op::Map(span, ..) = op {
-                if !self.happens(4) {
-                    let mode = self.register_mode();
-                    self.push(0, Op::Request(0, Asked::Register(span, mode)));
-                }
+            if let (Op::Map(span, ..), false) = (op, self.happens(4)) {
+                let mode = self.register_mode();
+                self.push(0, Op::Request(0, Asked::Register(span, mode)));
             }
         }
     }

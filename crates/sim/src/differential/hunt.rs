@@ -6,7 +6,7 @@ use super::generate::{Palette, generate};
 use super::print::as_test;
 use super::program::Program;
 use super::shrink::shrink;
-use crate::conform::verdict::Verdict;
+use crate::conform::verdict::{Failure, Verdict};
 use crate::conform::{Profile, Worlds};
 
 /// Programs tried to make one smaller.
@@ -71,11 +71,13 @@ impl<'w> Hunt<'w> {
     pub fn try_seed(&mut self, seed: u64) -> Verdict<Catch> {
         let program = generate(seed, &self.palette);
         let mut coverage = Coverage::default();
-        let outcome = self.run(&program, &mut coverage)?;
+        let outcome = self.run(&program, &mut coverage);
         self.coverage.add(&coverage);
         match outcome {
-            Outcome::Equal(steps) => Ok(Catch::Nothing(steps)),
-            Outcome::Different(difference) => Ok(self.judge(seed, &program, &difference)),
+            Ok(Outcome::Equal(steps)) => Ok(Catch::Nothing(steps)),
+            Ok(Outcome::Different(difference)) => Ok(self.judge(seed, &program, &difference)),
+            Err(Failure::Diverges(how)) => Ok(Catch::Unsteady(how)),
+            Err(failure) => Err(failure),
         }
     }
 

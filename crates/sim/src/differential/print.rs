@@ -31,9 +31,8 @@ fn prelude(program: &Program, text: &mut String) {
     for who in threads.iter().filter(|who| who.process.0 == 0 && who.index > 0) {
         let _ = writeln!(text, "    let {} = stage.thread()?;", thread_name(*who));
     }
-    let copies = |step: &Step| {
-        matches!(step.op, Op::Request(_, Asked::Copy(_, Origin::Source(_), _)))
-    };
+    let copies =
+        |step: &Step| matches!(step.op, Op::Request(_, Asked::Copy(_, Origin::Source(_), _)));
     if program.steps.iter().any(copies) {
         let len = SOURCES * PAGE;
         let _ = writeln!(
@@ -113,7 +112,7 @@ fn call_text(step: &Step) -> String {
 }
 
 fn scan_text(span: Span, flags: u64, mask: u64) -> String {
-    let (start, end) = (span.start(), span.start() + span.len());
+    let (start, end) = (span.start(), span.start() + span.bytes());
     format!(
         "dbg!(stage.scan(PmScanArg {{ size: 96, flags: {flags:#x}, start: {start:#x}, end: \
          {end:#x}, vec: SCAN_ROOM, vec_len: 64, category_mask: {mask:#x}, return_mask: 0x7f, \
@@ -138,5 +137,5 @@ fn request_text(asked: Asked) -> String {
 }
 
 fn range_text(span: Span) -> String {
-    format!("Range {{ start: {:#x}, len: {:#x} }}", span.start(), span.len())
+    format!("Range {{ start: {:#x}, len: {:#x} }}", span.start(), span.bytes())
 }

@@ -82,14 +82,14 @@ impl Span {
 
     /// Bytes.
     #[must_use]
-    pub fn len(self) -> u64 {
+    pub fn bytes(self) -> u64 {
         self.pages * PAGE
     }
 
     /// As addresses.
     #[must_use]
     pub fn range(self) -> Range {
-        Range { start: self.start(), len: self.len() }
+        Range { start: self.start(), len: self.bytes() }
     }
 }
 

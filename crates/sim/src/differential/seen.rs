@@ -163,5 +163,9 @@ fn bits(word: u64) -> Vec<&'static str> {
 /// A value as text, without the bulk of pages.
 fn shorten(value: &impl Debug) -> String {
     let text = format!("{value:x?}");
-    if text.len() <= 400 { text } else { format!("{}…", text.chars().take(400).collect::<String>()) }
+    if text.len() <= 400 {
+        text
+    } else {
+        format!("{}…", text.chars().take(400).collect::<String>())
+    }
 }

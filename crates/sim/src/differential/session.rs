@@ -9,13 +9,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use faultless_uapi::scan::pagemap::{
-    EXCLUSIVE, FILE_OR_SHARED, GUARD, PRESENT, SWAPPED, UFFD_WP,
-};
+use faultless_uapi::scan::pagemap::{EXCLUSIVE, FILE_OR_SHARED, GUARD, PRESENT, SWAPPED, UFFD_WP};
 use faultless_uapi::{PageRegion, PmScanArg, UFFD_API, UffdMsg, event};
 
 use super::program::{
-    ARENA, Arena, HUGE, ObjectKind, Op, PAGE, PROCESSES, Program, SOURCE, SOURCES, SPARE, Step, THREADS,
+    ARENA, Arena, HUGE, ObjectKind, Op, PAGE, PROCESSES, Program, SOURCE, SOURCES, SPARE, Step,
+    THREADS,
 };
 use super::seen::{Memory, Message, Seen};
 use super::translate::{self, FIRST_OBJECT, FIRST_UFFD};
@@ -104,7 +103,8 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
     fn fill_sources(&mut self, who: Thread) -> Verdict {
         let flags = map::PRIVATE | map::ANONYMOUS | map::FIXED;
         let len = self.arena.pages().max(SOURCES) * PAGE;
-        let call = Call::Map { at: SOURCE, len, prot: prot::READ_WRITE, flags, fd: None, offset: 0 };
+        let call =
+            Call::Map { at: SOURCE, len, prot: prot::READ_WRITE, flags, fd: None, offset: 0 };
         self.expect(who, call)?;
         for page in 0..SOURCES {
             let byte = 0xa0 + u8::try_from(page).unwrap_or(0);
@@ -360,9 +360,8 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
 
     fn thread_of(&self, id: u32) -> Option<Thread> {
         let alive = self.cast.iter().filter(|role| role.alive);
-        let mut threads = alive.flat_map(|role| {
-            (0..=THREADS).map(|index| Thread { process: role.process, index })
-        });
+        let mut threads = alive
+            .flat_map(|role| (0..=THREADS).map(|index| Thread { process: role.process, index }));
         threads.find(|thread| self.world.thread_id(*thread) == id)
     }
 

@@ -35,10 +35,7 @@ pub fn shrink(
     }
 }
 
-fn drop_steps(
-    best: &mut Program,
-    try_it: &mut impl FnMut(Program, &mut Program) -> bool,
-) -> bool {
+fn drop_steps(best: &mut Program, try_it: &mut impl FnMut(Program, &mut Program) -> bool) -> bool {
     let mut smaller = false;
     let mut size = best.steps.len().div_ceil(2);
     while size > 0 {
@@ -57,10 +54,7 @@ fn drop_steps(
     smaller
 }
 
-fn simplify(
-    best: &mut Program,
-    try_it: &mut impl FnMut(Program, &mut Program) -> bool,
-) -> bool {
+fn simplify(best: &mut Program, try_it: &mut impl FnMut(Program, &mut Program) -> bool) -> bool {
     let mut smaller = false;
     for index in 0..best.steps.len() {
         for step in simpler(&best.steps[index]) {
@@ -132,9 +126,7 @@ fn with_span(op: &Op, span: Span) -> Op {
 fn plainer(op: &Op) -> Vec<Op> {
     let without_bits = |bits: u64| (0..64).map(|bit| 1 << bit).filter(move |bit| bits & bit != 0);
     match *op {
-        Op::Open(features) => {
-            without_bits(features).map(|bit| Op::Open(features & !bit)).collect()
-        }
+        Op::Open(features) => without_bits(features).map(|bit| Op::Open(features & !bit)).collect(),
         Op::Request(uffd, asked) => {
             let mode = asked.mode();
             let fewer = without_bits(mode).map(|bit| asked.with_mode(mode & !bit));

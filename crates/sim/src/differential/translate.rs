@@ -67,21 +67,21 @@ fn access(op: &Op, who: Thread) -> Option<Call> {
 fn memory(op: &Op) -> Option<Call> {
     Some(match *op {
         Op::Map(span, backing, prot) => map_call(span, backing, prot),
-        Op::Unmap(span) => Call::Unmap { at: span.start(), len: span.len() },
+        Op::Unmap(span) => Call::Unmap { at: span.start(), len: span.bytes() },
         Op::Remap { from, to, new_pages, keep } => {
             let moves = if to.is_some() { remap::MAYMOVE | remap::FIXED } else { 0 };
             let keeps = if keep { remap::DONTUNMAP } else { 0 };
             Call::Remap {
                 from: from.start(),
-                len: from.len(),
+                len: from.bytes(),
                 new_len: new_pages * PAGE,
                 flags: moves | keeps,
                 to: to.map_or(0, |page| Span::new(page, 1).start()),
             }
         }
-        Op::Protect(span, prot) => Call::Protect { at: span.start(), len: span.len(), prot },
-        Op::Advise(span, advice) => Call::Advise { at: span.start(), len: span.len(), advice },
-        Op::Lock(span) => Call::Lock { at: span.start(), len: span.len() },
+        Op::Protect(span, prot) => Call::Protect { at: span.start(), len: span.bytes(), prot },
+        Op::Advise(span, advice) => Call::Advise { at: span.start(), len: span.bytes(), advice },
+        Op::Lock(span) => Call::Lock { at: span.start(), len: span.bytes() },
         Op::Fork => Call::Fork,
         Op::Scan(span, flags, mask) => scan_call(span, flags, mask),
         _ => return None,
@@ -97,7 +97,7 @@ fn map_call(span: Span, backing: Backing, prot: u32) -> Call {
             (kind, Some(object(index)), offset * PAGE)
         }
     };
-    let (at, len, flags) = (span.start(), span.len(), kind | map::FIXED);
+    let (at, len, flags) = (span.start(), span.bytes(), kind | map::FIXED);
     Call::Map { at, len, prot, flags, fd, offset }
 }
 
@@ -106,7 +106,7 @@ fn scan_call(span: Span, flags: u64, mask: u64) -> Call {
         size: size_of::<PmScanArg>() as u64,
         flags,
         start: span.start(),
-        end: span.start() + span.len(),
+        end: span.start() + span.bytes(),
         vec: SCAN_ROOM,
         vec_len: REGIONS,
         category_mask: mask,

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use faultless_sim::differential::bug::Bug;
 
-/// How long a run lasts that nobody asked for more: a test among others.
-const SHORT: Duration = Duration::from_secs(5);
+/// How many programs a run tries that nobody asked for more: it is a test among others, and tries
+/// the same every time.
+const FEW: u64 = 60;
+/// More than they can take.
+const LONG: Duration = Duration::from_secs(300);
 
 /// The options of a run.
 pub(crate) struct Options {
@@ -20,7 +23,7 @@ impl Options {
     /// Reads arguments; those of Rust's test harness are let pass.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
         let mut options =
-            Options { time: SHORT, seed: 0, programs: u64::MAX, bug: None, coverage: false };
+            Options { time: LONG, seed: 0, programs: FEW, bug: None, coverage: false };
         while let Some(argument) = arguments.next() {
             let mut number = || -> Result<u64, String> {
                 let value = arguments.next().ok_or(format!("{argument} wants a number"))?;
@@ -29,7 +32,7 @@ impl Options {
             match argument.as_str() {
                 "--seconds" => {
                     options.time = Duration::from_secs(number()?);
-                    options.coverage = true;
+                    (options.programs, options.coverage) = (u64::MAX, true);
                 }
                 "--seed" => options.seed = number()?,
                 "--programs" => options.programs = number()?,
