@@ -57,13 +57,24 @@ fn drop_steps(best: &mut Program, try_it: &mut impl FnMut(Program, &mut Program)
 fn simplify(best: &mut Program, try_it: &mut impl FnMut(Program, &mut Program) -> bool) -> bool {
     let mut smaller = false;
     for index in 0..best.steps.len() {
-        for step in simpler(&best.steps[index]) {
-            let mut candidate = best.clone();
-            candidate.steps[index] = step;
-            smaller |= try_it(candidate, best);
+        while simplify_step(best, index, try_it) {
+            smaller = true;
         }
     }
     smaller
+}
+
+/// Puts the first simpler step that still shows it in the place of a step.
+fn simplify_step(
+    best: &mut Program,
+    index: usize,
+    try_it: &mut impl FnMut(Program, &mut Program) -> bool,
+) -> bool {
+    simpler(&best.steps[index]).into_iter().any(|step| {
+        let mut candidate = best.clone();
+        candidate.steps[index] = step;
+        try_it(candidate, best)
+    })
 }
 
 /// Simpler ways to say nearly the same.
