@@ -51,7 +51,7 @@ impl Kernel {
         replaced.map(|_| ())
     }
 
-    /// Puts every entry that maps a block on the move; huge entries are split for it with `splits`.
+    /// Puts every entry that maps a block on the move, but for those of pinned pages; huge entries are split for it with `splits`.
     pub(crate) async fn freeze(&self, spots: &Spots, block: Block, splits: bool) {
         if splits {
             self.visit_mappings(spots, block, |state, met| {
@@ -62,7 +62,9 @@ impl Kernel {
             .await;
         }
         self.visit_mappings(spots, block, |state, met| {
-            if let Entry::Present(mapped) = met.entry {
+            if let Entry::Present(mapped) = met.entry
+                && !state.is_pinned_down(&mapped)
+            {
                 state.replace_met(met, Entry::Migrating(mapped));
             }
         })
@@ -84,6 +86,13 @@ impl State {
         let frame = &self.machine.frames[head];
         let anonymous = matches!(frame.owner, crate::machine::Owner::Anon { .. });
         anonymous && frame.slot.is_none()
+    }
+
+    /// Says whether a pin keeps an entry from being taken away for anything that a fork might
+    /// come in between of: the child would share what a device writes to.
+    pub(crate) fn is_pinned_down(&self, mapped: &Mapped) -> bool {
+        let head = self.machine.frames.head(mapped.frame);
+        mapped.exclusive && self.machine.frames[head].pins > 0
     }
 
     /// Copies a page none of whose entries is present to new frames, used once by the caller.

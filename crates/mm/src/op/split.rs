@@ -41,6 +41,10 @@ impl Kernel {
     pub(crate) async fn split_page(&self, head: FrameId, keep: FrameId) -> Result<(), Errno> {
         let block = self.state().machine.frames.block(head);
         let spots = self.lock_spots(head, Mode::Exclusive).await;
+        if !self.state().may_split(head) {
+            spots.release().await;
+            return Err(EBUSY);
+        }
         self.freeze(&spots, block, true).await;
         let split = self.state().split_frozen(&spots, block, keep);
         self.thaw(&spots, block, block).await;
@@ -77,13 +81,18 @@ impl State {
         self.machine.put_entry(entry);
     }
 
+    /// Says whether only entries use a huge page, and the caller, once.
+    fn may_split(&self, head: FrameId) -> bool {
+        let frame = &self.machine.frames[head];
+        frame.uses == frame.maps + 1
+    }
+
     /// Makes base pages of a huge one none of whose entries is present.
     fn split_frozen(&mut self, spots: &Spots, block: Block, keep: FrameId) -> Result<(), Errno> {
-        let head = &self.machine.frames[block.first];
-        // One use is the caller's.
-        if head.uses != head.maps + 1 {
+        if !self.may_split(block.first) {
             return Err(EBUSY);
         }
+        let head = &self.machine.frames[block.first];
         let (owner, lazy) = (head.owner, head.lazy);
         let maps = self.count_maps(spots, block);
         self.machine.frames.split(block.first, &maps, keep);

@@ -156,6 +156,9 @@ impl State {
     /// stored through.
     fn swap_entry(&mut self, met: Met, destination: Destination) {
         let Entry::Present(mapped) = met.entry else { return };
+        if self.is_pinned_down(&mapped) {
+            return;
+        }
         match destination {
             Destination::Slot(slot) => {
                 let (exclusive, uffd_wp) = (mapped.exclusive, mapped.uffd_wp);
