@@ -10,7 +10,7 @@ use crate::kernel::{Kernel, State};
 use crate::machine::Kind;
 use crate::op::access::{Access, From};
 use crate::op::fault::Fault;
-use crate::process::{Area, Traits};
+use crate::process::Area;
 use crate::sched::{Lock, Mode};
 
 /// Advice on memory.
@@ -88,7 +88,7 @@ impl Kernel {
         let guards = self.lock_areas(space, range).await;
         let (pieces, gapless) = self.state().pieces(space, range);
         for piece in pieces {
-            self.state().change_areas(space, piece.range, |area| advised(&mut area.traits, advice));
+            self.state().change_areas(space, piece.range, |area| advised(area, advice));
         }
         drop(guards);
         map.release().await;
@@ -124,10 +124,13 @@ impl Kernel {
     }
 }
 
-fn advised(traits: &mut Traits, advice: Advice) {
+fn advised(area: &mut Area, advice: Advice) {
+    // Where pages are never merged the advice is taken and forgotten.
+    let merges = !area.shared && !area.is_hugetlb() && !area.traits.droppable;
+    let traits = &mut area.traits;
     match advice {
         Advice::DontFork(dont_fork) => traits.dont_fork = dont_fork,
-        Advice::Mergeable => traits.mergeable = true,
+        Advice::Mergeable => traits.mergeable |= merges,
         Advice::Huge(huge) => {
             traits.huge = huge;
             traits.no_huge = !huge;
