@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::CODES;
-use crate::{bench, conform, docs, doctor, inspect, snapshot};
+use crate::{bench, conform, docs, doctor, image, inspect, snapshot};
 
 /// Page faults, answered in user space: consistent snapshots of running processes.
 ///
@@ -30,6 +30,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Snapshot(snapshot::Args),
     Inspect(inspect::Args),
+    Image(image::Args),
     Doctor(doctor::Args),
     Conform(conform::Args),
     Bench(bench::Args),

@@ -54,8 +54,8 @@ impl From<Exit> for ExitCode {
 pub(crate) const CODES: &str = "\
 Exit codes:
   0      done
-  1      the answer is no (doctor: a snapshot would not work; inspect: the file is damaged;
-         conform: a behaviour diverges)
+  1      the answer is no (doctor: a snapshot would not work; inspect, image check: the
+         file is damaged; conform: a behaviour diverges)
   2      the command line is wrong
   3      this host or this user lacks a capability
   4      the process, the file or the device is at fault

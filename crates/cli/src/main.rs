@@ -15,6 +15,7 @@ mod conform;
 mod docs;
 mod doctor;
 mod exit;
+mod image;
 mod inspect;
 mod output;
 mod progress;
@@ -46,6 +47,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Image(args) => image::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Conform(args) => conform::run(&args),

@@ -4,7 +4,7 @@
 const DAY: u64 = 86_400;
 
 /// Prints nanoseconds since the Unix epoch as a date and time of day in UTC.
-pub(super) fn utc(unix_ns: u64) -> String {
+pub(crate) fn utc(unix_ns: u64) -> String {
     let seconds = unix_ns / 1_000_000_000;
     let (year, month, day) = civil(seconds / DAY);
     let (hour, minute, second) = (seconds % DAY / 3600, seconds % 3600 / 60, seconds % 60);

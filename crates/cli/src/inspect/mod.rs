@@ -11,6 +11,8 @@ use faultless_image::core::{CoreFile, ReadError, Summary, Verification};
 use faultless_pages::Bytes;
 use serde::Serialize;
 
+pub(crate) use date::utc;
+
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
 use crate::progress::Progress;

@@ -5,6 +5,7 @@
 mod bench;
 mod conform;
 mod doctor;
+mod image;
 mod inspect;
 mod snapshot;
 mod support;

@@ -42,6 +42,7 @@
 //! | `store` | where objects lie |
 //! | `layer`, `chain`, `reader` | one object open, its layers, memory read through them |
 //! | `writer`, `squash`, `import` | making images |
+//! | `export` | making plain memory of them |
 //! | `check`, `summary` | what an image holds, and whether it is right |
 
 mod chain;
@@ -50,6 +51,7 @@ mod chunk;
 mod codec;
 mod digest;
 mod error;
+mod export;
 mod footer;
 mod import;
 mod index;
@@ -66,8 +68,9 @@ pub use chunk::ChunkSize;
 pub use codec::Codec;
 pub use digest::Digest;
 pub use error::{ReadError, WriteError};
+pub use export::export_raw;
 pub use footer::FORMAT_VERSION;
-pub use import::{ImportError, RawFile, Source, copy};
+pub use import::{ImportError, RawFile, Source, copy, criu_processes, open_core, open_criu};
 pub use reader::Image;
 pub use squash::squash;
 pub use store::{Folder, NewFile, NewObject, Object, Store};

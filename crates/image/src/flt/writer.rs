@@ -13,8 +13,10 @@ use super::chunk::{ChunkSize, fill_word};
 use super::codec::{Codec, Encoder};
 use super::digest::Digest;
 use super::error::{ReadError, WriteError};
-use super::footer::{Counts, Footer, HEAD_LEN, MEMORY_MAX, head};
-use super::index::{BLOCK_CHUNKS, Block, Entry, Place, ROOT_RECORDS, Record, encode_root_page};
+use super::footer::{Counts, FOOTER_LEN, Footer, HEAD_LEN, MEMORY_MAX, head};
+use super::index::{
+    BLOCK_CHUNKS, Block, Entry, Place, ROOT_RECORDS, Record, block_count, encode_root_page,
+};
 use super::reader::{Found, Image};
 use super::store::NewObject;
 use super::tables::{Region, Tables, misplaced};
@@ -202,11 +204,27 @@ impl<'a, O: NewObject> ImageWriter<'a, O> {
     /// [`WriteError::Store`].
     pub fn finish(mut self) -> Result<Written, WriteError> {
         let stored_bytes = self.at - HEAD_LEN as u64;
-        let index_at = self.at;
+        let footer = self.append_index()?;
+        self.object.append(&footer.encode())?;
+        self.object.publish()?;
+        Ok(Written {
+            object_bytes: self.at + FOOTER_LEN as u64,
+            memory_bytes: self.options.memory.0,
+            stored_chunks: self.counts.stored,
+            stored_bytes,
+            filled_chunks: self.counts.filled,
+            shared_chunks: self.counts.shared,
+            inherited_chunks: self.inherited,
+        })
+    }
+
+    /// Writes blocks, root pages and tables, and returns the footer that tells of them.
+    fn append_index(&mut self) -> Result<Footer, WriteError> {
         let mut hasher = blake3::Hasher::new();
+        let index_at = self.at;
         let records = self.append_blocks(&mut hasher)?;
         let root_at = self.at;
-        let blocks = super::index::block_count(self.options.chunk.count(self.options.memory));
+        let blocks = block_count(self.options.chunk.count(self.options.memory));
         self.append_root(blocks, &records, &mut hasher)?;
         let tables = Tables {
             regions: std::mem::take(&mut self.options.regions),
@@ -216,19 +234,7 @@ impl<'a, O: NewObject> ImageWriter<'a, O> {
         let tables = tables.encode();
         let tables_at = self.at;
         self.append(&tables, &mut hasher)?;
-        let footer = self.footer([index_at, root_at, tables_at], &tables, hasher);
-        self.object.append(&footer.encode())?;
-        let written = Written {
-            object_bytes: self.at + super::footer::FOOTER_LEN as u64,
-            memory_bytes: self.options.memory.0,
-            stored_chunks: self.counts.stored,
-            stored_bytes,
-            filled_chunks: self.counts.filled,
-            shared_chunks: self.counts.shared,
-            inherited_chunks: self.inherited,
-        };
-        self.object.publish()?;
-        Ok(written)
+        Ok(self.footer([index_at, root_at, tables_at], &tables, hasher))
     }
 
     fn append(&mut self, bytes: &[u8], hasher: &mut blake3::Hasher) -> Result<(), WriteError> {

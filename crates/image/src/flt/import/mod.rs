@@ -1,12 +1,17 @@
 //! Memory from elsewhere: what can be made an image.
 
+mod core;
+mod criu;
 mod raw;
+mod space;
 
 use std::io;
 use std::path::PathBuf;
 
-use faultless_pages::Bytes;
+use faultless_pages::{Bytes, Va};
 
+pub use self::core::open_core;
+pub use criu::{criu_processes, open_criu};
 pub use raw::RawFile;
 
 use super::error::WriteError;
@@ -46,6 +51,31 @@ pub enum ImportError {
         file: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A core that cannot be read.
+    #[error(transparent)]
+    Core(#[from] crate::core::ReadError),
+    /// A dump of CRIU that cannot be read.
+    #[error("{}: {what}", file.display())]
+    Criu {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Segments of a core that overlap.
+    #[error("{} holds two things at {address}", file.display())]
+    Contradiction {
+        /// The core.
+        file: PathBuf,
+        /// Where.
+        address: Va,
+    },
+    /// More memory than an image can hold.
+    #[error("with the memory at {address} it is more than an image holds")]
+    TooMuch {
+        /// Where it becomes too much.
+        address: Va,
     },
     /// A directory, a device or a pipe.
     #[error("{} is not a regular file", file.display())]

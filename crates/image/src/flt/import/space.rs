@@ -1,0 +1,79 @@
+//! Memory of a process: ranges of addresses, set one behind the other in an image.
+
+use faultless_pages::{Bytes, Va};
+
+use super::super::chunk::ChunkSize;
+use super::super::footer::MEMORY_MAX;
+use super::super::tables::Region;
+use super::{ImportError, Source};
+
+/// Memory that is read by address.
+pub(super) trait ByAddress {
+    /// Fills `buffer`, which lies within one region, from `address` on.
+    fn read(&self, address: Va, buffer: &mut [u8]) -> Result<(), ImportError>;
+}
+
+/// Memory by address with its place in an image.
+pub(super) struct Space<M> {
+    pub(super) inner: M,
+    regions: Vec<Region>,
+    memory: Bytes,
+}
+
+impl<M: ByAddress> Space<M> {
+    /// Sets the regions, whose offsets do not matter yet, one behind the other.
+    ///
+    /// Each begins a chunk of its own, as far into it as its address is into one: so the same
+    /// address falls into the same chunk whatever is mapped before it, and a later layer finds it.
+    pub(super) fn new(
+        inner: M,
+        mut regions: Vec<Region>,
+        chunk: ChunkSize,
+    ) -> Result<Space<M>, ImportError> {
+        let chunk = chunk.bytes().0;
+        let mut end = 0u64;
+        for region in &mut regions {
+            if region.held == Bytes::ZERO {
+                region.offset = Bytes(end);
+                continue;
+            }
+            // Both terms are small beside 2^64 as long as the end is in bounds.
+            let offset = end.next_multiple_of(chunk) + region.address.0 % chunk;
+            region.offset = Bytes(offset);
+            let behind = offset.checked_add(region.held.0).filter(|&end| end <= MEMORY_MAX.0);
+            end = behind.ok_or(ImportError::TooMuch { address: region.address })?;
+        }
+        Ok(Space { inner, regions, memory: Bytes(end) })
+    }
+}
+
+impl<M: ByAddress> Source for Space<M> {
+    fn memory(&self) -> Bytes {
+        self.memory
+    }
+
+    fn regions(&self) -> Vec<Region> {
+        self.regions.clone()
+    }
+
+    fn next_data(&self, from: u64) -> Result<Option<(u64, u64)>, ImportError> {
+        let behind = |region: &&Region| region.offset.0 + region.held.0 > from;
+        let region = self.regions.iter().filter(|region| region.held > Bytes::ZERO).find(behind);
+        Ok(region.map(|region| (region.offset.0.max(from), region.offset.0 + region.held.0)))
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ImportError> {
+        buffer.fill(0);
+        let end = offset + buffer.len() as u64;
+        let first = self.regions.partition_point(|r| r.offset.0 + r.held.0 <= offset);
+        let inside = self.regions[first..].iter().take_while(|region| region.offset.0 < end);
+        for region in inside.filter(|region| region.held > Bytes::ZERO) {
+            let from = region.offset.0.max(offset);
+            let to = (region.offset.0 + region.held.0).min(end);
+            let part = Bytes(from - offset).as_usize()..Bytes(to - offset).as_usize();
+            let address = Va(region.address.0 + (from - region.offset.0));
+            self.inner.read(address, &mut buffer[part])?;
+        }
+        Ok(())
+    }
+}
