@@ -8,16 +8,20 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use faultless_mm::{
     Advice, Argument, Choice, Kernel, MapRequest, OpenFlags, Profile, Runner, ThreadId,
 };
 use faultless_pages::{Bytes, Va};
-use faultless_uapi::ioctl::{UFFDIO_API, UFFDIO_COPY, UFFDIO_REGISTER, UFFDIO_ZEROPAGE};
+use faultless_uapi::ioctl::{
+    UFFDIO_API, UFFDIO_COPY, UFFDIO_MOVE, UFFDIO_REGISTER, UFFDIO_ZEROPAGE,
+};
 use faultless_uapi::mode::register;
 use faultless_uapi::{
-    UFFD_API, UffdioApi, UffdioCopy, UffdioRange, UffdioRegister, UffdioZeropage,
+    UFFD_API, UffdioApi, UffdioCopy, UffdioMove, UffdioRange, UffdioRegister, UffdioZeropage,
 };
 
 const PAGE: u64 = 4096;
@@ -35,11 +39,13 @@ const SIZES: [Bytes; 6] = [
 fn main() {
     let millis = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(200);
     let limit = Duration::from_millis(millis);
-    println!("single-page operations of the model a second, one core, no byte contents;");
-    println!("{PAGES} pages spread over the mapped memory, each figure from {millis} ms or more\n");
+    println!("single-page operations of the model a second of one core, no byte contents;");
     println!(
-        "{:>10} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}",
-        "mapped", "COPY", "ZEROPAGE", "store", "first store", "load", "DONTNEED"
+        "{PAGES} pages spread over the mapped memory, each figure from {millis} ms of the core or more\n"
+    );
+    println!(
+        "{:>10} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}",
+        "mapped", "COPY", "ZEROPAGE", "MOVE", "store", "first store", "load", "DONTNEED"
     );
     for size in SIZES {
         let mut bench = Bench::new(size);
@@ -47,6 +53,13 @@ fn main() {
         let cells: Vec<String> = figures.iter().map(|rate| format!("{rate:>12}")).collect();
         println!("{:>10} {}", size.to_string(), cells.join(" "));
     }
+}
+
+/// How long this thread has had a processor.
+fn processor_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// A process with memory of a size: half registered, half plain.
@@ -127,6 +140,12 @@ impl Bench {
         self.request(UFFDIO_COPY, &mut copy.to_bytes());
     }
 
+    fn move_page(&mut self, src: Va) {
+        let dst = self.registered.add(src.since(self.plain));
+        let request = UffdioMove { dst: dst.0, src: src.0, len: PAGE, mode: 0, move_: 0 };
+        self.request(UFFDIO_MOVE, &mut request.to_bytes());
+    }
+
     fn zero(&mut self, at: Va) {
         let range = UffdioRange { start: at.0, len: PAGE };
         let zero = UffdioZeropage { range, mode: 0, zeropage: 0 };
@@ -135,22 +154,22 @@ impl Bench {
 
     /// Does one thing to every page in use.
     fn each(&mut self, base: Va, figure: &mut Figure, act: impl Fn(&mut Bench, Va)) {
-        let begun = Instant::now();
+        let begun = processor_time();
         for index in 0..PAGES {
             act(self, base.add(Bytes(index * self.stride)));
         }
-        figure.took += begun.elapsed();
+        figure.took += processor_time() - begun;
         figure.count += PAGES;
     }
 
-    /// COPY, ZEROPAGE, a store to a page there is, the first store to plain memory, a load,
+    /// COPY, ZEROPAGE, MOVE, a store to a page there is, the first store to plain memory, a load,
     /// DONTNEED.
-    fn measure(&mut self, limit: Duration) -> [u64; 6] {
-        let mut figures = [Figure::default(); 6];
-        let [copy, zero, store, first, load, drop] = &mut figures;
+    fn measure(&mut self, limit: Duration) -> [u64; 7] {
+        let mut figures = [Figure::default(); 7];
+        let [copy, zero, moved, store, first, load, drop] = &mut figures;
         let (registered, plain) = (self.registered, self.plain);
-        let begun = Instant::now();
-        while begun.elapsed() < limit * 6 {
+        let begun = processor_time();
+        while processor_time() - begun < limit * 7 {
             self.each(registered, copy, Bench::copy);
             self.each(registered, store, |bench, at| bench.store(at, 9));
             self.each(registered, load, Bench::load);
@@ -158,7 +177,8 @@ impl Bench {
             self.each(registered, zero, Bench::zero);
             self.each(registered, drop, Bench::drop_page);
             self.each(plain, first, |bench, at| bench.store(at, 9));
-            self.each(plain, drop, Bench::drop_page);
+            self.each(plain, moved, Bench::move_page);
+            self.each(registered, drop, Bench::drop_page);
         }
         figures.map(Figure::rate)
     }

@@ -32,6 +32,8 @@ struct Shared {
     tasks: RefCell<Tasks>,
     /// Something was looked at or changed since the last stop.
     touched: Cell<bool>,
+    /// Tasks stop at every point, for the scheduler to choose.
+    stepping: Cell<bool>,
 }
 
 /// Everything a kernel knows.
@@ -82,7 +84,12 @@ impl Kernel {
             next_ticket: 0,
         };
         let tasks = RefCell::default();
-        Kernel(Rc::new(Shared { state: RefCell::new(state), tasks, touched: Cell::new(true) }))
+        Kernel(Rc::new(Shared {
+            state: RefCell::new(state),
+            tasks,
+            touched: Cell::new(true),
+            stepping: Cell::new(false),
+        }))
     }
 
     /// The profile it was made with.
@@ -108,8 +115,7 @@ impl Kernel {
     /// Takes a lock, waiting for it.
     pub(crate) async fn lock(&self, lock: Lock, mode: Mode) -> Guard {
         self.pause(Point::Take(lock)).await;
-        let by = self.tasks().current();
-        self.tasks().locks.assert_order(lock, by);
+        self.assert_order(lock);
         loop {
             if let Some(guard) = self.try_lock(lock, mode) {
                 return guard;
@@ -118,13 +124,23 @@ impl Kernel {
         }
     }
 
+    /// Makes tasks stop at every point, or not.
+    pub(crate) fn set_stepping(&self, stepping: bool) {
+        self.0.stepping.set(stepping);
+    }
+
+    fn assert_order(&self, lock: Lock) {
+        let tasks = self.0.tasks.borrow();
+        tasks.locks.assert_order(lock, tasks.current());
+    }
+
     /// Takes a lock if nobody stands against it.
     pub(crate) fn try_lock(&self, lock: Lock, mode: Mode) -> Option<Guard> {
         self.0.touched.set(true);
         let mut tasks = self.tasks();
         let by = tasks.current();
         let taken = tasks.locks.try_take(lock, mode, by);
-        taken.then(|| Guard { kernel: self.clone(), lock, by })
+        taken.then(|| Guard { kernel: self.clone(), lock, by, given_back: false })
     }
 
     /// Sleeps until somebody wakes what waits for `on`. It may have been woken for another
@@ -145,23 +161,30 @@ pub(crate) struct Guard {
     kernel: Kernel,
     lock: Lock,
     by: TaskId,
+    given_back: bool,
 }
 
 impl Guard {
     /// Gives the lock back, and lets others run before going on.
-    pub(crate) async fn release(self) {
-        let (kernel, lock) = (self.kernel.clone(), self.lock);
-        drop(self);
-        kernel.pause(Point::Released(lock)).await;
+    pub(crate) async fn release(mut self) {
+        self.give_back();
+        self.kernel.pause(Point::Released(self.lock)).await;
+    }
+
+    fn give_back(&mut self) {
+        self.given_back = true;
+        self.kernel.0.touched.set(true);
+        let mut tasks = self.kernel.tasks();
+        tasks.locks.release(self.lock, self.by);
+        tasks.wake(On::Lock(self.lock));
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.kernel.0.touched.set(true);
-        let mut tasks = self.kernel.tasks();
-        tasks.locks.release(self.lock, self.by);
-        tasks.wake(On::Lock(self.lock));
+        if !self.given_back {
+            self.give_back();
+        }
     }
 }
 
@@ -177,13 +200,11 @@ impl Future for Pause<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if self.stopped {
+        let shared = &self.kernel.0;
+        if self.stopped || !shared.stepping.get() || !shared.touched.replace(false) {
             return Poll::Ready(());
         }
         let mut tasks = self.kernel.tasks();
-        if !tasks.stepping || !self.kernel.0.touched.replace(false) {
-            return Poll::Ready(());
-        }
         let id = tasks.current();
         tasks.task(id).point = self.point;
         drop(tasks);

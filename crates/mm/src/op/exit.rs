@@ -3,6 +3,7 @@
 //! Memory goes first, descriptors after it. A call of another process that is at the memory keeps
 //! it until it is done.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use faultless_pages::{Va, VaRange};
@@ -45,9 +46,12 @@ impl Kernel {
             state.spaces[space].users -= 1;
             state.spaces[space].is_dead()
         };
-        if !last {
-            return;
+        if last {
+            Box::pin(self.tear_down(space)).await;
         }
+    }
+
+    async fn tear_down(&self, space: SpaceId) {
         let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
         let whole = VaRange::new(Va(0), TASK_END);
         let guards = self.lock_areas(space, whole).await;

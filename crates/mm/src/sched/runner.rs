@@ -42,7 +42,7 @@ impl Runner {
     /// Makes a runner of a kernel. A kernel has one runner at a time.
     #[must_use]
     pub fn new(kernel: Kernel, choice: Choice) -> Runner {
-        kernel.tasks().stepping = choice.steps();
+        kernel.set_stepping(choice.steps());
         let (futures, ready) = (Vec::new(), Vec::new());
         Runner { kernel, choice, futures, last: None, ready, trace: None }
     }
@@ -65,7 +65,7 @@ impl Runner {
 
     /// Chooses in another way from now on; returns the way before.
     pub fn choose(&mut self, choice: Choice) -> Choice {
-        self.kernel.tasks().stepping = choice.steps();
+        self.kernel.set_stepping(choice.steps());
         self.last = None;
         core::mem::replace(&mut self.choice, choice)
     }

@@ -60,8 +60,6 @@ pub(crate) struct Task {
 pub(crate) struct Tasks {
     pub(crate) list: Vec<Task>,
     pub(crate) current: Option<TaskId>,
-    /// Tasks stop at every point, for the scheduler to choose.
-    pub(crate) stepping: bool,
     pub(crate) locks: Locks,
 }
 

@@ -1,6 +1,7 @@
 //! What COPY, ZEROPAGE, CONTINUE and POISON have in common: order of checks, the destination,
 //! page after page, the out field, the wake.
 
+use alloc::boxed::Box;
 use alloc::vec;
 
 use faultless_pages::{Bytes, Va, VaRange};
@@ -121,10 +122,12 @@ impl Kernel {
             match halt {
                 None => return Ok(done),
                 Some(Halt::Refused(errno)) => break errno,
-                Some(Halt::Source) => match self.read_source(who, order, done, step).await {
-                    Ok(content) => (buffer, before) = (Some(content), Some(area)),
-                    Err(errno) => break errno,
-                },
+                Some(Halt::Source) => {
+                    match Box::pin(self.read_source(who, order, done, step)).await {
+                        Ok(content) => (buffer, before) = (Some(content), Some(area)),
+                        Err(errno) => break errno,
+                    }
+                }
             }
         };
         if done > 0 { Ok(done) } else { Err(stopped) }

@@ -65,10 +65,12 @@ impl Kernel {
         {
             let mut state = self.state();
             let table = &mut state.spaces[ends.space].table;
-            if !table.has_table(ends.src) && !ends.holes {
-                return Err(ENOENT);
+            if !table.has_table(ends.src) {
+                if !ends.holes {
+                    return Err(ENOENT);
+                }
+                table.add_table(ends.src);
             }
-            table.add_table(ends.src);
             table.add_table(ends.dst);
         }
         let dst = self.lock_table(ends.space, ends.dst).await;

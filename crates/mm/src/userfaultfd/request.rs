@@ -1,5 +1,7 @@
 //! From a request number to its operation, and the caller's argument.
 
+use alloc::boxed::Box;
+
 use faultless_pages::{Bytes, Va, VaRange};
 use faultless_uapi::{UffdioRange, ioctl};
 
@@ -30,7 +32,8 @@ impl User<'_> {
             Argument::Bytes(bytes) => bytes.first_chunk::<N>().copied().ok_or(EFAULT),
             Argument::Word(word) => {
                 let mut bytes = [0; N];
-                kernel.copy_from_user(self.who, Va(*word), &mut bytes).await?;
+                // Boxed, here and below, to keep the path without faults small: it is copied around.
+                Box::pin(kernel.copy_from_user(self.who, Va(*word), &mut bytes)).await?;
                 Ok(bytes)
             }
         }
@@ -62,7 +65,7 @@ impl User<'_> {
             }
             Argument::Word(word) => {
                 let at = word.checked_add(offset as u64).ok_or(EFAULT)?;
-                kernel.copy_to_user(self.who, Va(at), bytes).await
+                Box::pin(kernel.copy_to_user(self.who, Va(at), bytes)).await
             }
         }
     }

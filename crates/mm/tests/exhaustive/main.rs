@@ -241,6 +241,27 @@ fn operations_beside_swap_end_as_one_after_the_other() {
     check_triples(&[MISSING, swapped], &ops[..5]);
 }
 
+/// Takes minutes; run it with `PREEMPTIONS=2`, in release, with `-- --ignored --nocapture`.
+#[test]
+#[ignore = "takes minutes: every three of eleven operations"]
+fn every_three_operations_end_as_one_after_the_other() {
+    let ops = [
+        Op::Move(0),
+        Op::MoveAll,
+        Op::Copy(0),
+        Op::CopyAll,
+        Op::Zero(1),
+        Op::Protect(0, true),
+        Op::Store(0),
+        Op::Load(1),
+        Op::Fork,
+        Op::Drop(0),
+        Op::PageOut(0),
+    ];
+    let modes = register::MISSING | register::WP;
+    check_triples(&[Before { modes, ..MISSING }, PROTECTED], &ops);
+}
+
 /// Runs a search whose bug must show.
 fn finds(bugs: Bugs, profile: &Profile, before: Before, ops: &[Op]) -> Counterexample {
     check_with(profile, before, ops);
