@@ -20,7 +20,7 @@
 //! | `fault_huge`, `collapse` | transparent huge pages: coming by a fault, made of base pages |
 //! | `split` | huge entries to base entries, huge pages to base pages |
 //! | `walk` | visiting every entry that maps a page |
-//! | `age`, `migrate`, `swap_out` | what the kernel does to pages on its own |
+//! | `age`, `merge`, `migrate`, `swap_out` | what the kernel does to pages on its own |
 //! | `swap_in` | a fault at a page in swap |
 //! | `pin`, `unshare` | holding on to pages |
 
@@ -43,6 +43,7 @@ mod fault_write;
 mod fork;
 mod guard;
 mod map;
+mod merge;
 mod migrate;
 mod object;
 mod pin;

@@ -10,6 +10,9 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stderr, reason = "how much happened is part of the result")]
 
+mod busy;
+mod historic;
+mod pair;
 mod town;
 
 use std::collections::BTreeMap;
@@ -42,8 +45,9 @@ fn run(profile: &Profile, size: Size, default: u64) {
             *deeds.entry(name).or_default() += count;
         }
     }
-    // A suite in which nothing happens proves nothing.
-    assert!(single || deeds.len() == KINDS, "only {deeds:?} happened");
+    // A suite in which nothing happens proves nothing. Short streets cannot collapse.
+    let kinds = if size == Size::Huge { KINDS } else { KINDS - 1 };
+    assert!(single || deeds.len() >= kinds, "only {deeds:?} happened");
     eprintln!("{deeds:?}");
 }
 
