@@ -18,7 +18,11 @@ impl Kernel {
     pub async fn lock_memory(&self, who: ThreadId, at: Va, len: Bytes) -> Result<(), Errno> {
         let page = self.state().profile.page_size;
         let start = at.align_down(page);
-        let range = self.state().page_range(start, Bytes(at.0 - start.0 + len.0))?;
+        let len = Bytes(at.0 - start.0 + len.0);
+        if len.0 == 0 {
+            return Ok(());
+        }
+        let range = self.state().page_range(start, len)?;
         let space = self.state().space_of(who);
         let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
         let guards = self.lock_areas(space, range).await;

@@ -97,17 +97,26 @@ impl State {
     }
 
     /// Changes the areas of a range, cutting those that reach beyond it and merging what is alike
-    /// afterwards. Huge pages that are cut are split.
+    /// afterwards. Huge pages that are cut are split. An area that would stay what it is is neither
+    /// cut nor merged.
     pub(crate) fn change_areas(
         &mut self,
         space: SpaceId,
         range: VaRange,
-        change: impl FnMut(&mut Area),
+        mut change: impl FnMut(&mut Area),
     ) {
-        self.split_area(space, range.start());
-        self.split_area(space, range.end());
-        self.spaces[space].areas.change(range, change);
-        self.merge_areas(space, range);
+        let (pieces, _) = self.pieces(space, range);
+        for piece in pieces {
+            let mut changed = piece;
+            change(&mut changed);
+            if changed == piece {
+                continue;
+            }
+            self.split_area(space, piece.range.start());
+            self.split_area(space, piece.range.end());
+            self.spaces[space].areas.change(piece.range, &mut change);
+            self.merge_areas(space, piece.range);
+        }
     }
 
     /// Cuts the area that holds an address there.
