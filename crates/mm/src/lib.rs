@@ -23,7 +23,6 @@
 //! | `sched` | tasks, lock order, choosing who goes on |
 #![no_std]
 #![forbid(unsafe_code)]
-#![expect(dead_code, reason = "swap, huge pages and walks come with the operations that use them")]
 
 extern crate alloc;
 

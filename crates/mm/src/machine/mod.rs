@@ -17,8 +17,6 @@ pub(crate) use frame::{Block, Frames, Owner};
 pub(crate) use object::{Cached, Kind, Object};
 pub(crate) use swap::Swap;
 
-use faultless_pages::PageSize;
-
 use crate::id::ObjectId;
 use crate::profile::Profile;
 use crate::slab::Slab;
@@ -26,7 +24,6 @@ use crate::slab::Slab;
 /// Frames, swap and objects.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    pub(crate) page: PageSize,
     pub(crate) frames: Frames,
     pub(crate) swap: Swap,
     pub(crate) objects: Slab<ObjectId, Object>,
@@ -37,7 +34,6 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(profile: &Profile) -> Machine {
         Machine {
-            page: profile.page_size,
             frames: Frames::new(profile.frames),
             swap: Swap::new(profile.swap_slots),
             objects: Slab::new(),

@@ -43,7 +43,6 @@ pub(super) struct Removal {
 pub(super) struct Ends {
     pub(super) space: SpaceId,
     pub(super) dst_area: Area,
-    pub(super) src_area: Area,
     pub(super) dst: Va,
     pub(super) src: Va,
     /// What is left to move.
@@ -120,7 +119,6 @@ impl Kernel {
             let ends = Ends {
                 space,
                 dst_area: areas.dst,
-                src_area: areas.src,
                 dst: removal.dst.start().add(done),
                 src: removal.src.start().add(done),
                 left: Bytes(len.0 - done.0),
