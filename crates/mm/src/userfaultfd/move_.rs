@@ -38,7 +38,7 @@ pub(super) struct Removal {
     pub(super) wakes: bool,
 }
 
-/// The two areas, locked, and where in them the move has got to.
+/// The area moved to, locked, and where both ends of the move have got to.
 #[derive(Clone, Copy)]
 pub(super) struct Ends {
     pub(super) space: SpaceId,
