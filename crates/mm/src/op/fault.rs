@@ -1,6 +1,6 @@
 //! What an access leads to that the page table does not let through.
 
-use crate::kernel::Kernel;
+use crate::kernel::{Guard, Kernel};
 use crate::op::access::{Access, From};
 use crate::process::{Entry, Marker};
 use crate::sched::On;
@@ -33,6 +33,11 @@ impl Kernel {
         }
         let entry = self.state().entry(access.space, access.at);
         match entry {
+            Some(Entry::Marker(Marker::WriteProtected))
+                if !area.reports_wp() && !area.is_hugetlb() =>
+            {
+                self.forget_marker(access, guard).await
+            }
             None | Some(Entry::Marker(Marker::WriteProtected)) => {
                 if access.write && !area.shared {
                     // Even where a userfaultfd is told and nothing is mapped.
@@ -72,6 +77,21 @@ impl Kernel {
             }
             Some(_) => Fault::Retry,
         }
+    }
+
+    /// Takes a marker away that a registration has left behind, and has the access tried again.
+    async fn forget_marker(&self, access: &Access, guard: Guard) -> Fault {
+        let table = self.lock_table(access.space, access.at).await;
+        {
+            let mut state = self.state();
+            let marker = Some(Entry::Marker(Marker::WriteProtected));
+            if state.entry(access.space, access.at) == marker {
+                state.zap(access.space, access.at);
+            }
+        }
+        table.release().await;
+        guard.release().await;
+        Fault::Retry
     }
 
     /// Faults a page in for a system call that works on pages; `None` when it is there.

@@ -217,6 +217,7 @@ cases! {
         dropping_the_mapping_leaves_a_marker, removing_pages_leaves_a_marker,
         punching_a_hole_leaves_a_marker, private_pages_of_the_object_are_protected,
         minor_comes_before_protection,
+        stranded_markers_are_forgotten,
     }
     wp_async {
         stores_take_it_off_silently, system_calls_take_it_off_too, untouched_pages_are_protected,

@@ -137,3 +137,20 @@ pub(super) fn minor_comes_before_protection(w: &mut dyn World) -> Verdict {
     s.goes_on(who)?;
     expect("byte", s.load(alias.at(0))?, 2)
 }
+
+/// A marker left behind by a registration that was replaced is taken away by the next fault,
+/// before that is reported (sections 3, 9).
+pub(super) fn stranded_markers_are_forgotten(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURES)?;
+    if s.profile().dropping_wp_is_busy() == Promise::Yes {
+        return skip("since 7.3 a registration cannot drop write-protection");
+    }
+    let area = s.map(Memory::Shmem, 1)?;
+    s.register(area.range(), reg::WP)?;
+    s.protect(area.range())?;
+    s.register(area.range(), reg::MISSING)?;
+    expect("stranded", s.is_protected(area.at(0))?, true)?;
+    s.blocked_load(area.at(0))?;
+    s.expect_fault(area.at(0), 0)?;
+    expect("forgotten", s.is_protected(area.at(0))?, false)
+}
