@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use faultless_image::core::PendingFile;
-use faultless_image::flt::export_raw;
+use faultless_image::flt::{export_core, export_raw};
 use serde::Serialize;
 
 use super::failure::{unstored, unwritten};
@@ -14,13 +14,14 @@ use super::watch::Watch;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
 
-/// Write the memory of an image as a raw, sparse file.
+/// Write the memory of an image as a raw, sparse file or as an ELF core.
 #[derive(clap::Args)]
 #[command(long_about = "\
-Write the memory of an image as a raw, sparse file.
+Write the memory of an image as a raw, sparse file or as an ELF core.
 
-The file is what image create took. The memory of a process has several regions, each of which \
-lies in the file at the offset that image inspect --all shows.")]
+A raw file is what image create took. The memory of a process has several regions, each of which \
+lies in the file at the offset that image inspect --all shows. A core can be had of what was \
+imported from one.")]
 pub(super) struct Args {
     /// The image
     #[arg(value_name = "IMAGE")]
@@ -30,12 +31,25 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: PathBuf,
 
+    /// What to write
+    #[arg(long, value_enum, default_value = "raw", help_heading = "Output")]
+    to: FileFormat,
+
     /// Replace the file if it exists
     #[arg(long, help_heading = "Output")]
     force: bool,
 
     #[command(flatten)]
     format: Format,
+}
+
+/// What memory is written as.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FileFormat {
+    /// From the first byte to the last
+    Raw,
+    /// A core a debugger opens
+    Core,
 }
 
 /// What is reported.
@@ -53,7 +67,11 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let pending = PendingFile::create(&args.output, place::on_existing(args.force));
     let pending = pending.map_err(|error| unstored(&error))?;
     let watch = Watch::start("exporting", image.memory())?;
-    let exported = export_raw(&image, pending, |done| watch.passed(done));
+    let passed = |done| watch.passed(done);
+    let exported = match args.to {
+        FileFormat::Raw => export_raw(&image, pending, passed),
+        FileFormat::Core => export_core(&image, pending, passed),
+    };
     exported.map_err(|error| unwritten(&error, watch.exit()))?;
     drop(watch);
     let report = Report {

@@ -48,6 +48,9 @@ pub(super) fn unwritten(error: &WriteError, interrupted: Option<Exit>) -> Failur
         WriteError::TooManyLayers { .. } => {
             Failure::new(Exit::Usage, error).next("see faultless image squash")
         }
+        WriteError::NoNotes { .. } => {
+            Failure::new(Exit::Usage, error).next("export it --to raw; cores come from cores")
+        }
         WriteError::TooMuchMemory(_) => Failure::new(Exit::Peer, error),
         _ => Failure::new(Exit::Bug, error),
     }

@@ -34,7 +34,8 @@ pub(super) struct CreateArgs {
 #[command(long_about = "\
 Make an image of an ELF core, or of what CRIU saved of a process.
 
-The image holds the memory with its addresses; registers, files and other state stay behind.")]
+The image holds the memory with its addresses, and of a core also registers and notes. Of a dump \
+of CRIU all other state stays behind.")]
 pub(super) struct ImportArgs {
     /// The core, raw or compressed, or the folder of CRIU's images
     #[arg(value_name = "SOURCE")]

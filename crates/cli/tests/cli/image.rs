@@ -117,6 +117,8 @@ fn wrong_wishes_are_refused_with_the_way_out() {
     let elsewhere = Folder::new("image-elsewhere").file("a.flt");
     let away = ["create", &raw, "-o", &elsewhere, "--parent", &image];
     refused(2, &away, &["different folders", "; put the layer beside"]);
+    let core = ["export", &image, "-o", &other, "--to", "core"];
+    refused(2, &core, &["holds no registers", "; export it --to raw"]);
     refused(4, &["check", &raw], &["magic", "; the file is no image"]);
     refused(4, &["create", "/nonexistent", "-o", &other], &["/nonexistent", "; check"]);
     refused(4, &["import", &raw, "-o", &other], &["magic", "; "]);
@@ -207,6 +209,19 @@ fn a_core_becomes_an_image_of_the_same_memory() {
     let bytes: u64 = regions.iter().filter_map(|region| region["held_bytes"].as_u64()).sum();
     assert_eq!(Some(bytes), held["dumped_bytes"].as_u64());
     assert_eq!(done(&["check", &image, "--json"]).json()["whole"], true);
+    let back = folder.file("back");
+    done(&["export", &image, "-o", &back, "--to", "core"]);
+    let run = Run::faultless(&["inspect", &back, "--json"]);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    for same in ["segments", "threads", "files", "pid", "cmdline", "arch"] {
+        assert_eq!(run.json()[same], held[same], "{same}");
+    }
+    let pages = |report: &serde_json::Value| report["verification"]["data_pages"].clone();
+    assert_eq!(pages(&run.json()), pages(&held));
+    // And the core made of the image is the same memory again.
+    let again = folder.file("again.flt");
+    let made = ["import", &back, "-o", &again, "--parent", &image, "--json"];
+    assert_eq!(done(&made).json()["stored_chunks"], 0);
 }
 
 #[test]

@@ -105,6 +105,12 @@ pub enum WriteError {
     /// Whoever was told of the progress ended the work.
     #[error("stopped")]
     Stopped,
+    /// An image without what makes a core of memory.
+    #[error("{object} holds no registers")]
+    NoNotes {
+        /// The image.
+        object: String,
+    },
     /// The codec refused.
     #[error("cannot compress: {0}")]
     Codec(io::Error),

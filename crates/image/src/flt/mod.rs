@@ -42,7 +42,7 @@
 //! | `store` | where objects lie |
 //! | `layer`, `chain`, `reader` | one object open, its layers, memory read through them |
 //! | `writer`, `squash`, `import` | making images |
-//! | `export` | making plain memory of them |
+//! | `export` | making raw memory and ELF cores of them |
 //! | `check`, `summary` | what an image holds, and whether it is right |
 
 mod chain;
@@ -68,14 +68,14 @@ pub use chunk::ChunkSize;
 pub use codec::Codec;
 pub use digest::Digest;
 pub use error::{ReadError, WriteError};
-pub use export::export_raw;
+pub use export::{export_core, export_raw};
 pub use footer::FORMAT_VERSION;
 pub use import::{ImportError, RawFile, Source, copy, criu_processes, open_core, open_criu};
 pub use reader::Image;
 pub use squash::squash;
 pub use store::{Folder, NewFile, NewObject, Object, Store};
 pub use summary::{LayerSummary, RegionSummary, Summary};
-pub use tables::Region;
+pub use tables::{ElfNotes, Region};
 pub use writer::{ImageWriter, Options, Written};
 
 /// Says whether a file begins as an image does.

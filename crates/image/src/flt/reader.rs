@@ -13,7 +13,7 @@ use super::error::{Bad, ReadError};
 use super::index::{BITMAP_LEN, BLOCK_CHUNKS, Bitmap, Entry, Place, has};
 use super::layer::Layer;
 use super::store::Store;
-use super::tables::Region;
+use super::tables::{ElfNotes, Region};
 
 /// An open image.
 pub struct Image {
@@ -65,6 +65,12 @@ impl Image {
     #[must_use]
     pub fn regions(&self) -> &[Region] {
         &self.top().tables.regions
+    }
+
+    /// Returns what a core says beside memory, `None` if the image was not made of one.
+    #[must_use]
+    pub fn notes(&self) -> Option<&ElfNotes> {
+        self.top().tables.notes.as_ref()
     }
 
     /// Returns the id: equal ids mean equal images.

@@ -29,6 +29,7 @@ pub fn squash<O: NewObject>(
         regions: image.regions().to_vec(),
         time_unix_ns: top.footer.time_unix_ns,
         tool_version: top.tables.tool_version.clone(),
+        notes: image.notes().cloned(),
     };
     let mut writer = ImageWriter::new(object, options, None)?;
     let mut content = image.chunk_size().buffer();

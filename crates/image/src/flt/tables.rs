@@ -8,8 +8,8 @@ use faultless_pages::{Bytes, Va};
 
 use super::error::Bad;
 use super::store::is_name;
-use crate::core::Access;
-use crate::core::elf::{u32_at, u64_at};
+use crate::core::elf::{u16_at, u32_at, u64_at};
+use crate::core::{Access, Machine};
 
 /// Bytes before the content of an item.
 pub(super) const ITEM_LEN: usize = 8;
@@ -18,6 +18,9 @@ pub(super) const REGION_LEN: usize = 40;
 pub(super) const KIND_REGION: u32 = 1;
 pub(super) const KIND_PARENT: u32 = 2;
 pub(super) const KIND_TOOL: u32 = 3;
+pub(super) const KIND_NOTES: u32 = 4;
+/// Bytes before the notes themselves.
+pub(super) const NOTES_HEAD_LEN: usize = 4;
 
 /// Where a part of the memory lay in the address space it was taken from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +37,15 @@ pub struct Region {
     pub access: Access,
 }
 
+/// What an ELF core says beside memory: registers, the process, its files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ElfNotes {
+    /// The processor.
+    pub machine: Machine,
+    /// The notes as they stand in a core, each padded to 4 bytes.
+    pub bytes: Vec<u8>,
+}
+
 /// All items.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Tables {
@@ -42,6 +54,7 @@ pub(super) struct Tables {
     /// The name of the layer below.
     pub(super) parent: Option<String>,
     pub(super) tool_version: String,
+    pub(super) notes: Option<ElfNotes>,
 }
 
 impl Tables {
@@ -54,6 +67,9 @@ impl Tables {
             item(&mut out, KIND_PARENT, parent.as_bytes());
         }
         item(&mut out, KIND_TOOL, self.tool_version.as_bytes());
+        if let Some(notes) = &self.notes {
+            item(&mut out, KIND_NOTES, &notes.encode());
+        }
         out
     }
 
@@ -89,6 +105,7 @@ impl Tables {
                 self.parent = Some(name.to_owned());
             }
             KIND_TOOL => self.tool_version = String::from_utf8_lossy(content).into_owned(),
+            KIND_NOTES => self.notes = Some(ElfNotes::decode(content, at)?),
             _ => {}
         }
         Ok(())
@@ -110,6 +127,24 @@ pub(super) fn misplaced(regions: &[Region], memory: Bytes) -> Option<Bytes> {
         }
     }
     None
+}
+
+impl ElfNotes {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = self.machine.elf_number().to_le_bytes().to_vec();
+        out.resize(NOTES_HEAD_LEN, 0);
+        out.extend(&self.bytes);
+        out
+    }
+
+    fn decode(content: &[u8], at: usize) -> Result<ElfNotes, Bad> {
+        let Some((head, bytes)) = content.split_first_chunk::<NOTES_HEAD_LEN>() else {
+            return Err(Bad::new(at, "notes", format!("{NOTES_HEAD_LEN} bytes"), content.len()));
+        };
+        let machine = Machine::from_elf_number(u16_at(head, 0))
+            .map_err(|unknown| Bad::new(at, "machine", "x86-64 or aarch64", unknown))?;
+        Ok(ElfNotes { machine, bytes: bytes.to_vec() })
+    }
 }
 
 impl Region {
@@ -164,6 +199,7 @@ mod tests {
             regions: vec![region(0, 4096), region(8192, 4096)],
             parent: Some("base.flt".to_owned()),
             tool_version: "faultless 0.1.0".to_owned(),
+            notes: Some(ElfNotes { machine: Machine::Aarch64, bytes: vec![1, 2, 3, 4] }),
         };
         let mut bytes = tables.encode();
         item(&mut bytes, 999, b"of the future");

@@ -19,7 +19,7 @@ use super::index::{
 };
 use super::reader::{Found, Image};
 use super::store::NewObject;
-use super::tables::{Region, Tables, misplaced};
+use super::tables::{ElfNotes, Region, Tables, misplaced};
 
 /// How an image is to be written.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,8 @@ pub struct Options {
     pub time_unix_ns: u64,
     /// The program that writes it.
     pub tool_version: String,
+    /// What a core says beside memory, if the memory is that of a process.
+    pub notes: Option<ElfNotes>,
 }
 
 /// What was written.
@@ -230,6 +232,7 @@ impl<'a, O: NewObject> ImageWriter<'a, O> {
             regions: std::mem::take(&mut self.options.regions),
             parent: self.parent.as_ref().map(|(name, _)| name.clone()),
             tool_version: std::mem::take(&mut self.options.tool_version),
+            notes: self.options.notes.take(),
         };
         let tables = tables.encode();
         let tables_at = self.at;

@@ -89,6 +89,7 @@ pub struct CoreFile {
     pub(super) files: Vec<MappedFile>,
     pub(super) record: Option<Record>,
     pub(super) seal: Option<Sealed>,
+    foreign_notes: Vec<NoteSpan>,
 }
 
 /// What a core's seal covers.
@@ -136,6 +137,7 @@ impl CoreFile {
             files: notes.files,
             record: notes.record,
             seal,
+            foreign_notes: notes.foreign,
         })
     }
 
@@ -211,6 +213,25 @@ impl CoreFile {
             Some((_, span)) => self.reader.note(span).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Reads all notes but our own as they stand in the core.
+    ///
+    /// # Errors
+    /// [`ReadError`] if they cannot be read, or are longer than any core's.
+    pub fn foreign_notes(&self) -> Result<Vec<u8>, ReadError> {
+        let len = self.foreign_notes.iter().fold(0u64, |len, span| len.saturating_add(span.len));
+        if len > NOTE_LEN_MAX {
+            let expected = format!("at most {NOTE_LEN_MAX} bytes");
+            return Err(self.reader.malformed(0, "notes", expected, len.to_string()));
+        }
+        let mut bytes = Vec::new();
+        for span in &self.foreign_notes {
+            bytes.extend(self.reader.note(span)?);
+            // Some writers leave the padding of the last one out.
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        Ok(bytes)
     }
 
     /// Says what the core knows of an address.

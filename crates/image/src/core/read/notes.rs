@@ -29,6 +29,8 @@ pub(super) struct Found {
     pub(super) auxv: Vec<u8>,
     pub(super) files: Vec<MappedFile>,
     pub(super) record: Option<Record>,
+    /// Everything that is not ours; neighbours joined.
+    pub(super) foreign: Vec<NoteSpan>,
     /// The seal, and (start, end) of the notes before it.
     pub(super) seal: Option<(Seal, u64, u64)>,
 }
@@ -55,6 +57,9 @@ pub(super) fn read(
                 return Err(reader.malformed(at, "notes", expected, "one more"));
             }
             let note = header(reader, at, end)?;
+            if note.owner != OWNER.as_bytes() {
+                found.keep(at, note.end.min(end));
+            }
             found.add(reader, machine, start, at, &note)?;
             at = note.end;
         }
@@ -96,6 +101,13 @@ fn header(reader: &Reader, at: u64, segment_end: u64) -> Result<Note, ReadError>
 }
 
 impl Found {
+    fn keep(&mut self, start: u64, end: u64) {
+        match self.foreign.last_mut() {
+            Some(last) if last.offset + last.len == start => last.len = end - last.offset,
+            _ => self.foreign.push(NoteSpan { offset: start, len: end - start }),
+        }
+    }
+
     fn add(
         &mut self,
         reader: &Reader,

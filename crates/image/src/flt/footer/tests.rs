@@ -6,7 +6,8 @@ use super::super::index::{
     ROOT_TAIL_LEN, Record, encode_root_page,
 };
 use super::super::tables::{
-    ITEM_LEN, KIND_PARENT, KIND_REGION, KIND_TOOL, REGION_LEN, Region, Tables,
+    ITEM_LEN, KIND_NOTES, KIND_PARENT, KIND_REGION, KIND_TOOL, NOTES_HEAD_LEN, REGION_LEN, Region,
+    Tables,
 };
 use super::*;
 use crate::core::Access;
@@ -87,6 +88,8 @@ fn the_document_and_the_code_give_the_same_byte_map() {
         format!("| {KIND_REGION} | region |"),
         format!("| {KIND_PARENT} | parent |"),
         format!("| {KIND_TOOL} | tool version |"),
+        format!("| {KIND_NOTES} | notes |"),
+        format!("from byte {NOTES_HEAD_LEN} on"),
         "89 46 4c 54 0d 0a 1a 0a".to_owned(),
         "46 4c 54 45 4e 44 0d 0a".to_owned(),
     ] {

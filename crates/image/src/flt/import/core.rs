@@ -5,14 +5,14 @@ use std::path::Path;
 use faultless_pages::{Bytes, Va};
 
 use super::super::chunk::ChunkSize;
-use super::super::tables::Region;
+use super::super::tables::{ElfNotes, Region};
 use super::space::{ByAddress, Space};
 use super::{ImportError, Source};
 use crate::core::CoreFile;
 
 /// Opens a core, raw or compressed with zstd, for an image with chunks of this size.
 ///
-/// Registers and other notes stay behind: an image is memory.
+/// Its notes come along, but for those that speak of the file it was.
 ///
 /// # Errors
 /// [`ImportError::Core`] if it is none, or broken.
@@ -26,7 +26,10 @@ pub fn open_core(path: &Path, chunk: ChunkSize) -> Result<Box<dyn Source>, Impor
         access: segment.access,
     });
     let regions = regions.collect();
-    Ok(Box::new(Space::new(core, regions, chunk)?))
+    let notes = ElfNotes { machine: core.machine(), bytes: core.foreign_notes()? };
+    let mut space = Space::new(core, regions, chunk)?;
+    space.notes = Some(notes);
+    Ok(Box::new(space))
 }
 
 impl ByAddress for CoreFile {

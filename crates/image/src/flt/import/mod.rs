@@ -16,7 +16,7 @@ pub use raw::RawFile;
 
 use super::error::WriteError;
 use super::store::NewObject;
-use super::tables::Region;
+use super::tables::{ElfNotes, Region};
 use super::writer::{ImageWriter, Options};
 
 /// Memory that can be read from anywhere.
@@ -26,6 +26,11 @@ pub trait Source {
 
     /// Returns where parts of it lay, sorted by offset.
     fn regions(&self) -> Vec<Region>;
+
+    /// Returns what a core says beside memory, if it is one.
+    fn notes(&self) -> Option<ElfNotes> {
+        None
+    }
 
     /// Returns the next stretch at or behind `from` that may hold anything but zeros.
     ///
@@ -123,9 +128,14 @@ pub fn copy<O: NewObject>(
 }
 
 impl Options {
-    /// Takes memory and regions from a source.
+    /// Takes memory, regions and notes from a source.
     #[must_use]
     pub fn of(source: &dyn Source) -> Options {
-        Options { memory: source.memory(), regions: source.regions(), ..Options::default() }
+        Options {
+            memory: source.memory(),
+            regions: source.regions(),
+            notes: source.notes(),
+            ..Options::default()
+        }
     }
 }

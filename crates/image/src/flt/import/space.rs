@@ -4,7 +4,7 @@ use faultless_pages::{Bytes, Va};
 
 use super::super::chunk::ChunkSize;
 use super::super::footer::MEMORY_MAX;
-use super::super::tables::Region;
+use super::super::tables::{ElfNotes, Region};
 use super::{ImportError, Source};
 
 /// Memory that is read by address.
@@ -15,9 +15,10 @@ pub(super) trait ByAddress {
 
 /// Memory by address with its place in an image.
 pub(super) struct Space<M> {
-    pub(super) inner: M,
+    inner: M,
     regions: Vec<Region>,
     memory: Bytes,
+    pub(super) notes: Option<ElfNotes>,
 }
 
 impl<M: ByAddress> Space<M> {
@@ -43,7 +44,7 @@ impl<M: ByAddress> Space<M> {
             let behind = offset.checked_add(region.held.0).filter(|&end| end <= MEMORY_MAX.0);
             end = behind.ok_or(ImportError::TooMuch { address: region.address })?;
         }
-        Ok(Space { inner, regions, memory: Bytes(end) })
+        Ok(Space { inner, regions, memory: Bytes(end), notes: None })
     }
 }
 
@@ -54,6 +55,10 @@ impl<M: ByAddress> Source for Space<M> {
 
     fn regions(&self) -> Vec<Region> {
         self.regions.clone()
+    }
+
+    fn notes(&self) -> Option<ElfNotes> {
+        self.notes.clone()
     }
 
     fn next_data(&self, from: u64) -> Result<Option<(u64, u64)>, ImportError> {

@@ -4,8 +4,8 @@ use std::os::unix::fs::FileExt;
 
 use faultless_pages::Bytes;
 
-use super::error::WriteError;
-use super::reader::{Image, Scratch};
+use super::super::error::WriteError;
+use super::super::reader::{Image, Scratch};
 use crate::core::{self, PendingFile};
 
 /// Writes all memory of an image as it is from offset 0 on, zeros as holes, and gives the file
