@@ -136,6 +136,7 @@ impl<'a, O: NewObject> ImageWriter<'a, O> {
     pub fn put_zeros(&mut self, chunk: u64) -> Result<(), WriteError> {
         // Without a layer below, a chunk nobody adds is one of zeros.
         if self.parent.is_none() {
+            self.inherited += 1;
             return Ok(());
         }
         let below = self.below(chunk)?;

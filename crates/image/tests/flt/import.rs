@@ -28,7 +28,9 @@ fn a_sparse_memory_file_is_read_and_its_holes_are_zeros() {
             Options { memory: raw.memory(), regions: raw.regions(), ..options(0, Codec::None) };
         let mut writer = ImageWriter::new(store.create("a"), options, below).unwrap();
         copy(&raw, &mut writer, |_| true).unwrap();
-        writer.finish().unwrap();
+        let written = writer.finish().unwrap();
+        let kinds = [written.stored_chunks, written.filled_chunks, written.inherited_chunks];
+        assert_eq!(kinds.iter().sum::<u64>(), 601, "every chunk is counted: {written:?}");
         let image = store.open("a");
         assert!(read_all(&image) == std::fs::read(&path).unwrap());
         assert_eq!(image.regions(), raw.regions());
