@@ -10,6 +10,7 @@ use crate::kernel::{Kernel, State};
 use crate::machine::Kind;
 use crate::op::access::{Access, From};
 use crate::op::fault::Fault;
+use crate::op::swap_out::check_reclaim;
 use crate::process::Area;
 use crate::sched::{Lock, Mode};
 
@@ -71,7 +72,7 @@ impl Kernel {
             Advice::Populate { write } => self.populate_range(who, range, write).await,
             Advice::Collapse => self.collapse_range(space, range).await,
             Advice::PageOut => self.page_out(space, range).await,
-            Advice::Cold => self.state().is_mapped(space, range),
+            Advice::Cold => self.state().may_age(space, range),
             Advice::DontFork(_) | Advice::Mergeable | Advice::Huge(_) => {
                 self.change_traits(space, range, advice).await
             }
@@ -140,8 +141,11 @@ fn advised(area: &mut Area, advice: Advice) {
 }
 
 impl State {
-    fn is_mapped(&self, space: SpaceId, range: VaRange) -> Result<(), Errno> {
-        if self.pieces(space, range).1 { Ok(()) } else { Err(ENOMEM) }
+    /// Checks areas one by one, as everywhere; holes are told at the end.
+    fn may_age(&self, space: SpaceId, range: VaRange) -> Result<(), Errno> {
+        let (pieces, gapless) = self.pieces(space, range);
+        pieces.iter().try_for_each(check_reclaim)?;
+        if gapless { Ok(()) } else { Err(ENOMEM) }
     }
 
     /// Says whether pages of an area may be dropped by this advice, as far as that is looked at

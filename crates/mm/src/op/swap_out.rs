@@ -109,7 +109,8 @@ impl Kernel {
     }
 }
 
-fn check_reclaim(area: &Area) -> Result<(), Errno> {
+/// Says whether pages of an area may be reclaimed or aged by advice.
+pub(super) fn check_reclaim(area: &Area) -> Result<(), Errno> {
     if area.traits.locked || area.is_hugetlb() { Err(EINVAL) } else { Ok(()) }
 }
 
