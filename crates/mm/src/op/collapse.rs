@@ -11,7 +11,7 @@ use faultless_pages::{PageSize, VaRange};
 use crate::errno::{EAGAIN, EBUSY, EINVAL, ENOMEM, Errno};
 use crate::id::{FrameId, SpaceId};
 use crate::kernel::{Kernel, State};
-use crate::machine::Content;
+use crate::machine::{Content, Kind};
 use crate::process::{Area, Entry, Mapped};
 use crate::sched::{Lock, Mode};
 
@@ -80,7 +80,8 @@ impl Kernel {
 fn may_hold(area: &Area, size: PageSize) -> bool {
     let distance = area.range.start().0.wrapping_sub(area.linear);
     let fits = area.is_anonymous() || distance.is_multiple_of(size.bytes().0);
-    fits && !area.traits.no_huge && inner(area.range, size).next().is_some()
+    let kind = area.kind() != Some(Kind::Regular);
+    kind && fits && !area.traits.no_huge && inner(area.range, size).next().is_some()
 }
 
 /// The huge pages that fit into a range.

@@ -149,7 +149,10 @@ impl Kernel {
         let old = VaRange::of(request.from, request.len);
         let mut shrunk = Vec::new();
         if let Some(to) = request.to {
-            self.state().movable(space, VaRange::of(old.start(), Bytes(1)))?;
+            // Up to 6.16 an area that ends early was noticed too late.
+            let early = self.state().profile.moves_many_areas;
+            let looked_at = if early { request.len.0.min(request.new_len.0) } else { 1 };
+            self.state().movable(space, VaRange::of(old.start(), Bytes(looked_at)))?;
             let target = VaRange::of(to, request.new_len);
             told.extend(self.remove_range(space, target).await);
             if request.new_len < request.len {

@@ -12,6 +12,7 @@ use super::program::{
     Arena, Asked, Backing, HUGE, ObjectKind, Op, Origin, Program, SOURCES, SPARE, Span, Step,
     THREADS,
 };
+use super::race::{Race, may_race};
 use crate::conform::linux::prot;
 use crate::conform::{Process, Profile, Thread};
 use crate::random::{Odds, Random};
@@ -35,7 +36,7 @@ impl Palette {
     /// What both worlds can do.
     #[must_use]
     pub fn of(ours: &Profile, theirs: &Profile) -> Palette {
-        let mut left_out = UNFINISHED.to_vec();
+        let mut left_out = Vec::new();
         let mut without = |lacking: bool, deeds: &[Deed]| {
             if lacking {
                 left_out.extend(deeds);
@@ -50,16 +51,11 @@ impl Palette {
             left_out,
             features: ours.features & theirs.features,
             transparent_huge_pages: both(|p| p.transparent_huge_page.is_some()),
-            hugetlb: both(|p| p.hugetlb_page.is_some()) && !HUGETLB_PENDING,
+            hugetlb: both(|p| p.hugetlb_page.is_some()),
             regular_files: both(|p| p.has_regular_files),
         }
     }
 }
-
-/// What the model does not do yet.
-const UNFINISHED: &[Deed] = &[];
-/// The model does not do hugetlb pages yet.
-const HUGETLB_PENDING: bool = true;
 
 /// Draws the program of a seed.
 #[must_use]
@@ -67,24 +63,43 @@ pub fn generate(seed: u64, palette: &Palette) -> Program {
     let mut random = Random::stream(seed, "differential");
     let huge = palette.transparent_huge_pages || palette.hugetlb;
     let arena = if random.happens(Odds::one_in(6)) && huge { Arena::Huge } else { Arena::Small };
-    let weights = Weights::draw(&mut random, &palette.left_out);
-    let objects = object_kinds(&mut random, arena, palette, &weights);
-    let mut drawing = Drawing {
-        random,
-        palette,
-        weights,
-        arena,
-        hot: 0,
-        objects,
-        uffds: 0,
-        forks: 0,
-        steps: Vec::new(),
-    };
+    let mut drawing = Drawing::new(random, arena, palette);
     drawing.beginning();
     for _ in 0..drawing.random.within(15..=70) {
         drawing.anything();
     }
     Program { arena, steps: drawing.steps }
+}
+
+/// Draws the race of a seed: a short program, then two calls about the same page.
+#[must_use]
+pub fn generate_race(seed: u64, palette: &Palette) -> Race {
+    let mut drawing = Drawing::new(Random::stream(seed, "race"), Arena::Small, palette);
+    drawing.beginning();
+    drawing.hot = drawing.steps.iter().rev().find_map(mapped_page).unwrap_or(0);
+    drawing.sticks = true;
+    for _ in 0..drawing.random.within(0..=6) {
+        drawing.anything();
+    }
+    let prefix = drawing.steps.len();
+    while drawing.steps.len() < prefix + 2 {
+        drawing.anything();
+        if drawing.steps.last().is_some_and(|step| !may_race(&step.op)) {
+            drawing.steps.pop();
+        }
+    }
+    let mut racers = drawing.steps.split_off(prefix);
+    for (index, racer) in (0..).zip(&mut racers) {
+        racer.who = Thread { process: Process(0), index };
+    }
+    Race { program: Program { arena: Arena::Small, steps: drawing.steps }, racers }
+}
+
+fn mapped_page(step: &Step) -> Option<u64> {
+    match step.op {
+        Op::Map(span, ..) => Some(span.page),
+        _ => None,
+    }
 }
 
 /// Kinds of objects a program makes; few, so that they meet. When a page of a regular file leaves
@@ -118,13 +133,32 @@ struct Drawing<'p> {
     arena: Arena,
     /// Where the last step went.
     hot: u64,
+    /// The next ones go there too.
+    sticks: bool,
     objects: Vec<ObjectKind>,
     uffds: usize,
     forks: u32,
     steps: Vec<Step>,
 }
 
-impl Drawing<'_> {
+impl<'p> Drawing<'p> {
+    fn new(mut random: Random, arena: Arena, palette: &'p Palette) -> Drawing<'p> {
+        let weights = Weights::draw(&mut random, &palette.left_out);
+        let objects = object_kinds(&mut random, arena, palette, &weights);
+        Drawing {
+            random,
+            palette,
+            weights,
+            arena,
+            hot: 0,
+            sticks: false,
+            objects,
+            uffds: 0,
+            forks: 0,
+            steps: Vec::new(),
+        }
+    }
+
     fn happens(&mut self, one_in: u32) -> bool {
         self.random.happens(Odds::one_in(one_in))
     }
@@ -234,7 +268,10 @@ impl Drawing<'_> {
             }
             Deed::Zeropage => Asked::Zeropage(span, self.mode(&[zeropage::DONTWAKE])),
             Deed::Move => {
-                let from = self.any_page();
+                let (mut span, mut from) = (span, self.any_page());
+                if self.sticks && self.happens(2) {
+                    (span.page, from) = (from, span.page);
+                }
                 Asked::Move(span, from, self.mode(&[move_::ALLOW_SRC_HOLES, move_::DONTWAKE]))
             }
             Deed::Continue => {
@@ -251,7 +288,7 @@ impl Drawing<'_> {
     }
 
     fn page(&mut self) -> u64 {
-        if !self.happens(2) {
+        if !self.happens(2) && !self.sticks {
             self.hot = self.any_page();
         }
         self.hot
@@ -272,7 +309,7 @@ impl Drawing<'_> {
         let left = self.arena.pages() - page;
         let arena = self.arena;
         let pages = match arena {
-            Arena::Small if self.happens(2) => 1,
+            Arena::Small if self.happens(2) || self.sticks => 1,
             Arena::Small => self.random.within(1..=left.min(5)),
             Arena::Huge => self.pick(&[1, 2, HUGE / 2, HUGE, HUGE, HUGE, 2 * HUGE], 1),
         };

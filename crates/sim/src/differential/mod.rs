@@ -12,6 +12,7 @@
 //! | [`coverage`] | which operations met which kinds of entries |
 //! | [`hunt`] | seed after seed |
 //! | [`print`] | a program as a Rust test |
+//! | [`race`] | calls at once, and every outcome the model allows |
 //! | [`mod@shrink`] | the smallest program that still shows it |
 
 pub mod bug;
@@ -22,6 +23,7 @@ pub mod generate;
 pub mod hunt;
 pub mod print;
 pub mod program;
+pub mod race;
 pub mod seen;
 pub mod session;
 pub mod shrink;

@@ -13,13 +13,13 @@ use faultless_uapi::scan::pagemap::{EXCLUSIVE, FILE_OR_SHARED, GUARD, PRESENT, S
 use faultless_uapi::{PageRegion, PmScanArg, UFFD_API, UffdMsg, event};
 
 use super::program::{
-    ARENA, Arena, HUGE, ObjectKind, Op, PAGE, PROCESSES, Program, SOURCE, SOURCES, SPARE, Step,
-    THREADS,
+    ARENA, Arena, Backing, HUGE, ObjectKind, Op, PAGE, PROCESSES, Program, SOURCE, SOURCES, SPARE,
+    Span, Step, THREADS,
 };
 use super::seen::{Memory, Message, Seen};
 use super::translate::{self, FIRST_OBJECT, FIRST_UFFD};
 use crate::conform::errno::EAGAIN;
-use crate::conform::linux::{map, prot};
+use crate::conform::linux::{advice, map, prot};
 use crate::conform::stage::{USUAL, request};
 use crate::conform::verdict::{Failure, Verdict};
 use crate::conform::world::ACCESS_MAX;
@@ -39,6 +39,9 @@ const SCAN_VEC: std::ops::Range<usize> = 40..48;
 const SCAN_ARGUMENT: usize = size_of::<PmScanArg>();
 const SCAN_REGION: usize = size_of::<PageRegion>();
 
+/// A call, and the thread that is to make it.
+pub type Start = (Thread, Call);
+
 /// A program under way in a world.
 pub struct Session<'w, W: World + ?Sized> {
     /// The world.
@@ -47,6 +50,10 @@ pub struct Session<'w, W: World + ?Sized> {
     cast: Vec<Role>,
     uffds: Vec<Slot>,
     objects: Vec<Slot>,
+    /// Something else than private anonymous memory was mapped.
+    maps_objects: bool,
+    /// The pagemap of each process, as it was seen last.
+    last: BTreeMap<u32, Vec<u64>>,
 }
 
 /// A process.
@@ -93,8 +100,15 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
     pub fn begin(world: &'w mut W, program: &Program) -> Verdict<Session<'w, W>> {
         let arena = program.arena;
         let first = world.spawn()?;
-        let mut session =
-            Session { world, arena, cast: Vec::new(), uffds: Vec::new(), objects: Vec::new() };
+        let mut session = Session {
+            world,
+            arena,
+            cast: Vec::new(),
+            uffds: Vec::new(),
+            objects: Vec::new(),
+            maps_objects: false,
+            last: BTreeMap::new(),
+        };
         session.fill_sources(first)?;
         session.enter(first.process)?;
         Ok(session)
@@ -143,8 +157,36 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
             seen.skipped = true;
             return Ok(seen);
         }
+        self.maps_objects |= matches!(step.op, Op::Map(_, backing, _) if backing != Backing::Anon);
         self.act(step, &mut seen)?;
         self.go_on(&mut seen)?;
+        self.look(&mut seen)?;
+        Ok(seen)
+    }
+
+    /// Takes steps at once, lets everybody go on who can, reads all messages, and looks.
+    ///
+    /// # Errors
+    /// [`Failure::Broken`] when the world breaks down.
+    pub fn race(
+        &mut self,
+        steps: &[Step],
+        start: impl FnOnce(&mut W, Vec<Start>) -> Verdict,
+    ) -> Verdict<Seen> {
+        let mut calls = Vec::new();
+        for step in steps {
+            let Some((call, pending)) = self.call_of(step) else { continue };
+            self.role_mut(step.who.process)?.pending.insert(step.who.index, pending);
+            calls.push((step.who, call));
+        }
+        start(self.world, calls)?;
+        let mut seen = Seen::default();
+        self.go_on(&mut seen)?;
+        let open = self.uffds.iter().position(|slot| slot.holders.contains(&0));
+        if let Some(index) = open {
+            let reader = Thread { process: Process(0), index: THREADS };
+            self.drain(reader, index, &mut seen)?;
+        }
         self.look(&mut seen)?;
         Ok(seen)
     }
@@ -179,7 +221,7 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
             slots.get(index).is_some_and(|slot| slot.holders.contains(&process))
         };
         match op {
-            Op::Map(_, super::program::Backing::Object { index, .. }, _)
+            Op::Map(_, Backing::Object { index, .. }, _)
             | Op::Resize(index, _)
             | Op::Punch(index, ..)
             | Op::WriteObject(index, ..)
@@ -190,12 +232,24 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
                     && (self.uffds[*index].holders.len() > 1 || self.blocked() <= 1)
             }
             Op::Kill(process) => *process != 0 && self.may_die(*process),
+            Op::Advise(span, advice::GUARD_INSTALL) => !self.never_ends(process, *span),
             Op::RemoteLoad(of, _) => self.role(*of).is_some(),
             Op::Fork => self.cast.len() < PROCESSES,
             Op::Open(_) => self.uffds.len() < DESCRIPTORS,
             Op::MakeObject(..) => self.objects.len() < DESCRIPTORS,
             _ => true,
         }
+    }
+
+    /// Linux tries for ever to put guards where an object is mapped and its pages, or the markers
+    /// that stand for them, are write-protected: dropping them leaves a marker each time.
+    fn never_ends(&self, process: u32, span: Span) -> bool {
+        let Some(pagemap) = self.last.get(&process).filter(|_| self.maps_objects) else {
+            return false;
+        };
+        let place = |page: u64| usize::try_from(page).unwrap_or(usize::MAX);
+        let pages = place(span.page)..place(span.page + span.pages).min(pagemap.len());
+        pagemap.get(pages).is_some_and(|words| words.iter().any(|word| word & UFFD_WP != 0))
     }
 
     /// A userfaultfd that closes lets everybody go on at once, in an order nobody can foresee.
@@ -213,18 +267,7 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
             Op::Kill(process) => self.kill(process),
             Op::Interrupt => self.world.interrupt(who),
             _ => {
-                let Some(call) = translate::call_of(&step.op, who) else { return Ok(()) };
-                let call = translate::with_fd(call, |fd| self.real(fd));
-                let pending = match step.op {
-                    Op::Load(_) | Op::Store(..) => Pending::Access,
-                    Op::Fork => Pending::Fork,
-                    Op::MakeObject(kind, _) => {
-                        Pending::Object { regular: kind == ObjectKind::Regular }
-                    }
-                    Op::Scan(..) => Pending::Scan,
-                    Op::RemoteLoad(..) | Op::ReadObject(..) => Pending::Bytes,
-                    _ => Pending::Plain,
-                };
+                let Some((call, pending)) = self.call_of(step) else { return Ok(()) };
                 self.world.start(who, call)?;
                 self.role_mut(who.process)?.pending.insert(who.index, pending);
                 self.finish(who, seen)?;
@@ -234,6 +277,20 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
                 Ok(())
             }
         }
+    }
+
+    /// The call a step is, and what to make of its end.
+    fn call_of(&self, step: &Step) -> Option<(Call, Pending)> {
+        let call = translate::call_of(&step.op, step.who)?;
+        let pending = match step.op {
+            Op::Load(_) | Op::Store(..) => Pending::Access,
+            Op::Fork => Pending::Fork,
+            Op::MakeObject(kind, _) => Pending::Object { regular: kind == ObjectKind::Regular },
+            Op::Scan(..) => Pending::Scan,
+            Op::RemoteLoad(..) | Op::ReadObject(..) => Pending::Bytes,
+            _ => Pending::Plain,
+        };
+        Some((translate::with_fd(call, |fd| self.real(fd)), pending))
     }
 
     fn real(&self, named: Fd) -> Fd {
@@ -391,6 +448,7 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
         let alive: Vec<_> = self.cast.iter().filter(|role| role.alive).map(|r| r.process).collect();
         for process in alive {
             let memory = self.memory(Thread { process, index: THREADS })?;
+            self.last.insert(process.0, memory.pagemap.clone());
             seen.memory.insert(process.0, memory);
         }
         for index in 0..self.uffds.len() {

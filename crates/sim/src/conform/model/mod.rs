@@ -97,6 +97,38 @@ impl ModelWorld {
         ModelWorld { profile, kernel, runner, cast: Vec::new() }
     }
 
+    /// Begins calls at once and lets them race as a search says.
+    ///
+    /// # Errors
+    /// [`Failure::Broken`] when a thread is in a call or does not exist.
+    pub fn race(&mut self, calls: Vec<(Thread, Call)>, trial: &mut mm::Trial) -> Verdict {
+        for (who, call) in calls {
+            self.begin(who, call)?;
+        }
+        trial.race(&mut self.runner);
+        Ok(())
+    }
+
+    /// Begins a call, of which nothing is done yet.
+    fn begin(&mut self, who: Thread, call: Call) -> Verdict {
+        let actor = self.actor(who)?;
+        if actor.call.is_some() {
+            return Err(Failure::Broken(format!("{who:?} is in a call: {}", actor.doing)));
+        }
+        let thread = actor.thread;
+        let doing = format!("{call:?}").chars().take(80).collect();
+        let remote = match call {
+            Call::RemoteLoad { of, .. } => Some(self.member(of)?.process),
+            _ => None,
+        };
+        let operation = calls::carry_out(self.kernel.clone(), thread, call, remote);
+        let under_way = self.runner.start(thread, operation);
+        let actor = self.actor(who)?;
+        actor.call = Some(under_way);
+        actor.doing = doing;
+        Ok(())
+    }
+
     fn enter(&mut self, thread: mm::ThreadId) -> Verdict<Process> {
         let number = u32::try_from(self.cast.len()).map_err(|e| broken(&e))?;
         let process = self.kernel.process_of(thread);
@@ -161,22 +193,8 @@ impl World for ModelWorld {
     }
 
     fn start(&mut self, who: Thread, call: Call) -> Verdict {
-        let actor = self.actor(who)?;
-        if actor.call.is_some() {
-            return Err(Failure::Broken(format!("{who:?} is in a call: {}", actor.doing)));
-        }
-        let thread = actor.thread;
-        let doing = format!("{call:?}").chars().take(80).collect();
-        let remote = match call {
-            Call::RemoteLoad { of, .. } => Some(self.member(of)?.process),
-            _ => None,
-        };
-        let operation = calls::carry_out(self.kernel.clone(), thread, call, remote);
-        let under_way = self.runner.start(thread, operation);
+        self.begin(who, call)?;
         self.runner.run();
-        let actor = self.actor(who)?;
-        actor.call = Some(under_way);
-        actor.doing = doing;
         Ok(())
     }
 
