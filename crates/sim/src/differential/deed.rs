@@ -248,7 +248,7 @@ impl Weights {
                 weights.insert(*deed, deed.usual_weight() * factor);
             }
         }
-        let total = weights.values().sum();
+        let total: u64 = weights.values().sum();
         Weights { weights, total }
     }
 

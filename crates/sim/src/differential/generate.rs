@@ -51,11 +51,24 @@ impl Palette {
             left_out,
             features: ours.features & theirs.features,
             transparent_huge_pages: both(|p| p.transparent_huge_page.is_some()),
-            hugetlb: both(|p| p.hugetlb_page.is_some()),
+            hugetlb: both(|p| p.hugetlb_page.is_some()) && !HUGETLB_PENDING,
             regular_files: both(|p| p.has_regular_files),
         }
     }
 }
+
+impl Palette {
+    /// Keeps to a few kinds of operation, on base pages: for a search that knows what for.
+    #[must_use]
+    pub fn about(self, theme: &[Deed]) -> Palette {
+        let left_out = Deed::ALL.iter().filter(|deed| !theme.contains(deed)).copied().collect();
+        let (transparent_huge_pages, hugetlb, regular_files) = (false, false, false);
+        Palette { left_out, transparent_huge_pages, hugetlb, regular_files, ..self }
+    }
+}
+
+/// The model does not round to huge pages what is asked of hugetlb memory in base pages.
+const HUGETLB_PENDING: bool = true;
 
 /// Draws the program of a seed.
 #[must_use]
@@ -78,13 +91,15 @@ pub fn generate_race(seed: u64, palette: &Palette) -> Race {
     drawing.beginning();
     drawing.hot = drawing.steps.iter().rev().find_map(mapped_page).unwrap_or(0);
     drawing.sticks = true;
+    let begun = drawing.steps.len();
     for _ in 0..drawing.random.within(0..=6) {
         drawing.anything();
     }
-    let prefix = drawing.steps.len();
+    let guards = |step: &Step| step.op.deed() == Deed::GuardInstall;
+    let prefix = drawing.steps.len() - drawing.steps.extract_if(begun.., |s| guards(s)).count();
     while drawing.steps.len() < prefix + 2 {
         drawing.anything();
-        if drawing.steps.last().is_some_and(|step| !may_race(&step.op)) {
+        if drawing.steps.len() > prefix && !drawing.steps.last().is_some_and(|s| may_race(&s.op)) {
             drawing.steps.pop();
         }
     }

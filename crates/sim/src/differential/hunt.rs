@@ -2,7 +2,7 @@
 
 use super::coverage::Coverage;
 use super::duel::{Difference, Outcome, duel};
-use super::generate::{Palette, generate};
+use super::generate::{Palette, generate, generate_race};
 use super::print::as_test;
 use super::program::Program;
 use super::shrink::shrink;
@@ -11,6 +11,8 @@ use crate::conform::{Profile, Worlds};
 
 /// Programs tried to make one smaller.
 const SHRINK_BUDGET: usize = 600;
+/// How often a race is run.
+const RACES: usize = 4;
 /// How often a difference must show again to count.
 const REPEATS: usize = 2;
 
@@ -79,6 +81,38 @@ impl<'w> Hunt<'w> {
             Err(Failure::Diverges(how)) => Ok(Catch::Unsteady(how)),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Runs the race of a seed some times in the first kind of world. What it shows must be among
+    /// the outcomes that `model` allows; a race with too many of them is not judged.
+    ///
+    /// # Errors
+    /// When a world breaks down.
+    pub fn try_race(&self, seed: u64, model: &faultless_mm::Profile) -> Verdict<Catch> {
+        let race = generate_race(seed, &self.palette);
+        let Some(allowed) = race.outcomes(self.right.profile(), model)? else {
+            return Ok(Catch::Nothing(0));
+        };
+        for _ in 0..RACES {
+            let mut world = self.left.fresh(self.left.profile());
+            let Some(shown) = race.run_freely(world.as_mut())? else { break };
+            if !allowed.contains(&shown) {
+                let names = [self.left.title(), self.right.title()];
+                let nearest = allowed.iter().map(|outcome| {
+                    shown.differences(outcome, names.each_ref().map(String::as_str))
+                });
+                let mut lines = nearest.min_by_key(Vec::len).unwrap_or_default();
+                let count = allowed.len();
+                lines
+                    .insert(0, format!("the last two steps at once; of {count} outcomes none is:"));
+                return Ok(Catch::Found(Box::new(Found {
+                    seed,
+                    program: race.as_program(),
+                    lines,
+                })));
+            }
+        }
+        Ok(Catch::Nothing(u64::try_from(race.program.steps.len()).unwrap_or(0)))
     }
 
     fn run(&self, program: &Program, coverage: &mut Coverage) -> Verdict<Outcome> {

@@ -9,14 +9,15 @@ use faultless_mm::{self as mm, explore};
 use super::program::{Op, Program, Step};
 use super::seen::Seen;
 use super::session::Session;
+use crate::conform::linux::advice;
 use crate::conform::model::ModelWorld;
 use crate::conform::verdict::Verdict;
 use crate::conform::{Profile, World};
 
 /// Preemptions of an interleaving: more are seldom needed to see what there is to see.
-const PREEMPTIONS: usize = 2;
+const PREEMPTIONS: usize = 1;
 /// Most interleavings of a race; one with more is not judged.
-const INTERLEAVINGS: usize = 1500;
+const INTERLEAVINGS: usize = 120;
 
 /// A program, and what happens at once at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Race {
     ) -> Verdict<Option<Seen>> {
         let mut session = Session::begin(world, &self.program)?;
         for step in &self.program.steps {
-            session.step(step)?;
+            session.take_unseen(step)?;
         }
         if !self.racers.iter().all(|step| session.permits(step)) {
             return Ok(None);
@@ -100,9 +101,14 @@ impl Race {
     }
 }
 
-/// Says whether an operation may be one of a race: it is a call, and how it ends does not hang on
-/// what comes after.
+/// Says whether an operation may be in a race: it is a call, and one that ends or waits for
+/// somebody (putting guards does neither where protected pages of an object are mapped).
 #[must_use]
 pub fn may_race(op: &Op) -> bool {
-    !matches!(op, Op::Open(_) | Op::Drain(_) | Op::Kill(_) | Op::Interrupt | Op::MakeObject(..))
+    let guards = matches!(op, Op::Advise(_, advice::GUARD_INSTALL));
+    !guards
+        && !matches!(
+            op,
+            Op::Open(_) | Op::Drain(_) | Op::Kill(_) | Op::Interrupt | Op::MakeObject(..)
+        )
 }

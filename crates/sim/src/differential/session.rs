@@ -152,6 +152,18 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
     /// # Errors
     /// [`Failure::Broken`] when the world breaks down.
     pub fn step(&mut self, step: &Step) -> Verdict<Seen> {
+        let mut seen = self.take_unseen(step)?;
+        if !seen.skipped {
+            self.look(&mut seen)?;
+        }
+        Ok(seen)
+    }
+
+    /// Takes a step and lets everybody go on who can, without a look at what is not its own.
+    ///
+    /// # Errors
+    /// [`Failure::Broken`] when the world breaks down.
+    pub fn take_unseen(&mut self, step: &Step) -> Verdict<Seen> {
         let mut seen = Seen::default();
         if !self.permits(step) {
             seen.skipped = true;
@@ -160,7 +172,6 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
         self.maps_objects |= matches!(step.op, Op::Map(_, backing, _) if backing != Backing::Anon);
         self.act(step, &mut seen)?;
         self.go_on(&mut seen)?;
-        self.look(&mut seen)?;
         Ok(seen)
     }
 

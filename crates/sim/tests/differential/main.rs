@@ -23,6 +23,9 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use options::Options;
 use report::{Report, tell_result};
 
+/// A race after so many programs: it takes as long as some of them.
+const RACE_EVERY: u64 = 8;
+
 fn main() -> ExitCode {
     faultless_uffd::puppet::serve_if_asked();
     let options = match Options::parse(std::env::args().skip(1)) {
@@ -63,17 +66,24 @@ fn hunt(options: &Options, machine: &Machine) -> Verdict<Report> {
     if let Some(bug) = &options.bug {
         bug.toggle(&mut profile);
     }
-    let model = ModelWorlds::probe(profile)?;
+    let model = ModelWorlds::probe(profile.clone())?;
     let mut hunt = Hunt::new(&kernel, &model);
     let begun = Instant::now();
     let mut report = Report::default();
     println!("{} against {}, from seed {}", kernel.title(), model.title(), options.seed);
-    stay_on_one_processor();
+    let everywhere = rustix::thread::sched_getaffinity(None).unwrap_or_default();
     for seed in options.seed.. {
         if begun.elapsed() >= options.time || report.programs() >= options.programs {
             break;
         }
-        let caught = hunt.try_seed(seed)?;
+        stay_on_one_processor(&everywhere);
+        let mut caught = hunt.try_seed(seed)?;
+        if options.races && seed.is_multiple_of(RACE_EVERY) && matches!(caught, Catch::Nothing(_)) {
+            report.note(seed, caught);
+            // What cannot be had shows as less chance.
+            let _ = sched_setaffinity(None, &everywhere);
+            caught = hunt.try_race(seed, &profile)?;
+        }
         let found = matches!(caught, Catch::Found(_));
         report.note(seed, caught);
         if found && (options.bug.is_some() || report.is_full()) {
@@ -94,8 +104,7 @@ fn lacks(kernel: &KernelWorlds) -> Option<String> {
 }
 
 /// Some of what the kernel does with a page hangs on lists it keeps for each processor.
-fn stay_on_one_processor() {
-    let Ok(allowed) = rustix::thread::sched_getaffinity(None) else { return };
+fn stay_on_one_processor(allowed: &CpuSet) {
     let mut one = CpuSet::new();
     if let Some(last) = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu)) {
         one.set(last);

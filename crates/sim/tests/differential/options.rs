@@ -17,13 +17,21 @@ pub(crate) struct Options {
     pub(crate) programs: u64,
     pub(crate) bug: Option<Bug>,
     pub(crate) coverage: bool,
+    /// Calls are raced, too.
+    pub(crate) races: bool,
 }
 
 impl Options {
     /// Reads arguments; those of Rust's test harness are let pass.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-        let mut options =
-            Options { time: LONG, seed: 0, programs: FEW, bug: None, coverage: false };
+        let mut options = Options {
+            time: LONG,
+            seed: 0,
+            programs: FEW,
+            bug: None,
+            coverage: false,
+            races: false,
+        };
         while let Some(argument) = arguments.next() {
             let mut number = || -> Result<u64, String> {
                 let value = arguments.next().ok_or(format!("{argument} wants a number"))?;
@@ -32,7 +40,7 @@ impl Options {
             match argument.as_str() {
                 "--seconds" => {
                     options.time = Duration::from_secs(number()?);
-                    (options.programs, options.coverage) = (u64::MAX, true);
+                    (options.programs, options.coverage, options.races) = (u64::MAX, true, true);
                 }
                 "--seed" => options.seed = number()?,
                 "--programs" => options.programs = number()?,
