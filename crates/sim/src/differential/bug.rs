@@ -18,8 +18,8 @@ pub struct Bug {
 }
 
 impl Bug {
-    /// Every bug that is looked for here. Those of MOVE at the swap cache and of walks of the reverse
-    /// map take searches of their own, which the model's tests make.
+    /// Every bug that is looked for here. Those of MOVE at the swap cache and of walks of the
+    /// reverse map take searches of their own, which the model's tests make.
     pub const ALL: &[Bug] = &[
         Bug {
             name: "move-drops-wp",

@@ -76,7 +76,8 @@ impl Names {
             Op::Kill(process) => format!("stage.world.kill(Process({process}))?;"),
             Op::Interrupt => format!("stage.world.interrupt({who})?;"),
             _ => format!(
-                "stage.world.start({who}, {})?;\n    dbg!(stage.world.settle({who})?);",
+                "stage.world.start({who}, {})?;\n    \
+                 println!(\"{{:?}}\", stage.world.settle({who})?);",
                 call_text(step)
             ),
         };
@@ -114,8 +115,8 @@ fn call_text(step: &Step) -> String {
 fn scan_text(span: Span, flags: u64, mask: u64) -> String {
     let (start, end) = (span.start(), span.start() + span.bytes());
     format!(
-        "dbg!(stage.scan(PmScanArg {{ size: 96, flags: {flags:#x}, start: {start:#x}, end: \
-         {end:#x}, vec: SCAN_ROOM, vec_len: 64, category_mask: {mask:#x}, return_mask: 0x7f, \
+        "println!(\"{{:?}}\", stage.scan(PmScanArg {{ size: 96, flags: {flags:#x}, \
+         start: {start:#x}, end: {end:#x}, vec: SCAN_ROOM, vec_len: 64, category_mask: {mask:#x}, return_mask: 0x7f, \
          ..PmScanArg::default() }})?);"
     )
 }

@@ -233,8 +233,8 @@ cases! {
         child_without_event_is_unprotected, event_keeps_protection_in_the_child,
         moved_mapping_without_event_is_unprotected, copied_pages_come_open,
         accessed_pages_are_told, a_page_shared_with_a_child_is_copied_only_when_written,
-        swapped_pages_are_protected, huge_pages_are_protected_whole, huge_pages_are_split_for_a_part,
-        it_survives_mprotect, moved_pages_arrive_protected,
+        swapped_pages_are_protected, huge_pages_are_protected_whole,
+        huge_pages_are_split_for_a_part, it_survives_mprotect, moved_pages_arrive_protected,
     }
     pagemap_entry {
         untouched_page_has_no_bits, written_page_is_exclusive,
