@@ -76,12 +76,14 @@ impl Kernel {
     }
 }
 
-/// Says whether a huge page fits anywhere into an area, as its object is laid out.
+/// Says whether a huge page fits anywhere into an area, as its object is laid out. One without a
+/// page of its own yet is refused.
 fn may_hold(area: &Area, size: PageSize) -> bool {
     let distance = area.range.start().0.wrapping_sub(area.linear);
     let fits = area.is_anonymous() || distance.is_multiple_of(size.bytes().0);
     let kind = area.kind() != Some(Kind::Regular);
-    kind && fits && !area.traits.no_huge && inner(area.range, size).next().is_some()
+    let used = !area.is_anonymous() || area.root.is_some();
+    kind && used && fits && !area.traits.no_huge && inner(area.range, size).next().is_some()
 }
 
 /// The huge pages that fit into a range.
