@@ -41,7 +41,8 @@ fn main() {
     let limit = Duration::from_millis(millis);
     println!("single-page operations of the model a second of one core, no byte contents;");
     println!(
-        "{PAGES} pages spread over the mapped memory, each figure from {millis} ms of the core or more\n"
+        "{PAGES} pages spread over the mapped memory, each figure from {millis} ms of the core or \
+         more\n"
     );
     println!(
         "{:>10} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}",

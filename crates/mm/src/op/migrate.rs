@@ -51,7 +51,8 @@ impl Kernel {
         replaced.map(|_| ())
     }
 
-    /// Puts every entry that maps a block on the move, but for those of pinned pages; huge entries are split for it with `splits`.
+    /// Puts every entry that maps a block on the move, but for those of pinned pages; huge entries
+    /// are split for it with `splits`.
     pub(crate) async fn freeze(&self, spots: &Spots, block: Block, splits: bool) {
         if splits {
             self.visit_mappings(spots, block, |state, met| {

@@ -32,7 +32,8 @@ impl User<'_> {
             Argument::Bytes(bytes) => bytes.first_chunk::<N>().copied().ok_or(EFAULT),
             Argument::Word(word) => {
                 let mut bytes = [0; N];
-                // Boxed, here and below, to keep the path without faults small: it is copied around.
+                // Boxed, here and below, to keep the path without faults small: it is copied
+                // around.
                 Box::pin(kernel.copy_from_user(self.who, Va(*word), &mut bytes)).await?;
                 Ok(bytes)
             }

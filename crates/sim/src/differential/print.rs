@@ -116,7 +116,8 @@ fn scan_text(span: Span, flags: u64, mask: u64) -> String {
     let (start, end) = (span.start(), span.start() + span.bytes());
     format!(
         "println!(\"{{:?}}\", stage.scan(PmScanArg {{ size: 96, flags: {flags:#x}, \
-         start: {start:#x}, end: {end:#x}, vec: SCAN_ROOM, vec_len: 64, category_mask: {mask:#x}, return_mask: 0x7f, \
+         start: {start:#x}, end: {end:#x}, vec: SCAN_ROOM, vec_len: 64, \
+         category_mask: {mask:#x}, return_mask: 0x7f, \
          ..PmScanArg::default() }})?);"
     )
 }
