@@ -161,6 +161,12 @@ impl Profile {
         if self.is_at_least(6, 13) { Promise::Yes } else { Promise::Either }
     }
 
+    /// A store over the huge page of zeros brings a huge page: since 6.13.
+    #[must_use]
+    pub fn huge_zeros_grow(&self) -> bool {
+        self.is_at_least(6, 13)
+    }
+
     /// Closing the last descriptor takes write-protection off the pages: since 6.12. Before, the
     /// bits stayed, without effect.
     #[must_use]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use faultless_sim::conform::errno::{EAGAIN, EBUSY, EEXIST, EFAULT, EINVAL, ENOENT, ESRCH};
 use faultless_sim::conform::kernel::KernelWorld;
+use faultless_sim::conform::linux::advice;
 use faultless_sim::conform::verdict::Verdict;
 use faultless_sim::conform::{Call, Done, Errno, Fd, Process, Profile, Stop, Thread, World};
 use faultless_uapi::event::{PAGEFAULT, UNMAP};
@@ -83,12 +84,16 @@ pub(crate) const LIES: &[Lie] = &[
             change_mode(bytes, |mode| mode | mode::move_::ALLOW_SRC_HOLES);
         })
     }),
-    before("move_is_a_copy", &["move_pages", "move_exclusive", "swap", "thp"], |call| match call {
-        Call::Ioctl { fd, request: UFFDIO_MOVE, argument } => {
-            Call::Ioctl { fd, request: UFFDIO_COPY, argument }
-        }
-        other => other,
-    })
+    before(
+        "move_is_a_copy",
+        &["move_pages", "move_huge", "move_exclusive", "swap", "thp"],
+        |call| match call {
+            Call::Ioctl { fd, request: UFFDIO_MOVE, argument } => {
+                Call::Ioctl { fd, request: UFFDIO_COPY, argument }
+            }
+            other => other,
+        },
+    )
     .needing(FEATURE_MOVE),
     after("shared_pages_are_retried", &["move_exclusive", "thp"], |call, done| {
         change_error(call, done, UFFDIO_MOVE, EBUSY, EAGAIN)
@@ -154,9 +159,19 @@ pub(crate) const LIES: &[Lie] = &[
         Call::KernelLoad { .. } => Done { result: Ok(1), bytes: vec![0] },
         _ => done,
     }),
-    after("a_scan_misses_a_region", &["pagemap_scan"], |call, done| match (call, done.result) {
-        (Call::Scan { .. }, Ok(count @ 1..)) => Done { result: Ok(count - 1), ..done },
-        _ => done,
+    after(
+        "a_scan_misses_a_region",
+        &["pagemap_scan", "scan_protect", "hugetlb_scan"],
+        |call, done| match (call, done.result) {
+            (Call::Scan { .. }, Ok(count @ 1..)) => Done { result: Ok(count - 1), ..done },
+            _ => done,
+        },
+    ),
+    before("guards_let_through", &["guard"], |call| match call {
+        Call::Advise { at, len, advice: advice::GUARD_INSTALL } => {
+            Call::Advise { at, len, advice: advice::DONTNEED }
+        }
+        other => other,
     }),
     after("loads_need_no_permission", &["read_protect"], |call, done| match call {
         Call::Ioctl { request: UFFDIO_RWPROTECT, .. } => Done { result: Ok(0), ..done },

@@ -285,6 +285,10 @@ cases! {
         copying_and_dropping_is_the_way_out, pages_made_after_the_fork_move,
         moved_pages_are_inherited, pinned_page_is_busy,
     }
+    move_huge {
+        empty_table_splits_it, shifted_destination_splits_it, huge_zero_page_moves,
+        pinned_huge_page_is_busy, store_over_huge_zeros, refused_collapse_says_why,
+    }
     move_markers {
         markers_at_the_source_fault, markers_are_no_holes, markers_at_the_destination_exist,
     }

@@ -1,0 +1,101 @@
+//! MOVE and huge pages: what keeps one whole, and what is left of it. How huge pages come about.
+
+use faultless_uapi::mode::move_::ALLOW_SRC_HOLES;
+
+use super::prelude::*;
+
+fn is_huge(s: &mut Stage<'_>, at: u64) -> Verdict<bool> {
+    Ok(s.value(Call::HugeBytes { at })? > 0)
+}
+
+/// A huge page whose first byte is 5.
+fn huge_source(s: &mut Stage<'_>) -> Verdict<Area> {
+    let (area, _) = s.huge_anon(1)?;
+    s.store(area.at(0), 5)?;
+    if is_huge(s, area.at(0))? {
+        return Ok(area);
+    }
+    skip("no huge page was free when one was wanted")
+}
+
+/// A page table at the destination, though nothing is in it, keeps a huge page from moving whole:
+/// it arrives in base pages (section 13).
+pub(super) fn empty_table_splits_it(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_MOVE)?;
+    let src = huge_source(&mut s)?;
+    let (dst, size) = s.huge_anon(1)?;
+    s.register(dst.range(), reg::MISSING)?;
+    s.fill(dst.one(3), 1, 0)?;
+    s.advise(dst.one(3), advice::DONTNEED)?;
+    s.move_pages(dst.range(), src.start, 0)?.done(size)?;
+    expect("huge", is_huge(&mut s, dst.at(0))?, false)?;
+    expect("byte", s.load(dst.at(0))?, 5)?;
+    expect("source present", s.is_present(src.at(0))?, false)
+}
+
+/// A destination that does not begin where a huge page may lie gets base pages (section 13).
+pub(super) fn shifted_destination_splits_it(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_MOVE)?;
+    let src = huge_source(&mut s)?;
+    let (dst, size) = s.huge_anon(2)?;
+    s.register(dst.range(), reg::MISSING)?;
+    let shifted = Range { start: dst.at(1), len: size };
+    s.move_pages(shifted, src.start, 0)?.done(size)?;
+    expect("huge", is_huge(&mut s, dst.at(1))?, false)?;
+    expect("byte", s.load(dst.at(1))?, 5)?;
+    expect("before", s.is_present(dst.at(0))?, false)
+}
+
+/// The huge page of zeros, which loads share, moves whole as well (section 13).
+pub(super) fn huge_zero_page_moves(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_MOVE)?;
+    let (src, size) = s.huge_anon(1)?;
+    let (dst, _) = s.huge_anon(1)?;
+    expect("byte", s.load(src.at(7))?, 0)?;
+    s.register(dst.range(), reg::MISSING)?;
+    s.move_pages(dst.range(), src.start, ALLOW_SRC_HOLES)?.done(size)?;
+    expect("byte", s.load(dst.at(7))?, 0)?;
+    s.quiet()?;
+    expect("source present", s.is_present(src.at(7))?, false)
+}
+
+/// A pinned huge page is EBUSY (section 13).
+pub(super) fn pinned_huge_page_is_busy(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_MOVE)?;
+    let src = huge_source(&mut s)?;
+    if !s.profile().has_pinning {
+        return skip("no io_uring here to pin pages with");
+    }
+    let (dst, _) = s.huge_anon(1)?;
+    s.register(dst.range(), reg::MISSING)?;
+    s.open_fd(Call::Pin { at: src.at(9), len: src.page_size })?;
+    s.move_pages(dst.range(), src.start, 0)?.failed(EBUSY)?;
+    expect("huge", is_huge(&mut s, src.at(0))?, true)
+}
+
+/// A store into memory that only loads have touched brings a huge page in place of the shared one
+/// of zeros since 6.13, a base page before.
+pub(super) fn store_over_huge_zeros(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::bare(w)?;
+    let (area, _) = s.huge_anon(1)?;
+    expect("byte", s.load(area.at(1))?, 0)?;
+    s.store(area.at(0), 1)?;
+    let grows = s.profile().huge_zeros_grow();
+    expect("huge", is_huge(&mut s, area.at(0))?, grows)?;
+    expect("neighbour", s.load(area.at(1))?, 0)
+}
+
+/// Collapsing says why it will not: EINVAL where nothing is or a page is protected, EBUSY where a
+/// userfaultfd would have to be told of what is missing (section 9).
+pub(super) fn refused_collapse_says_why(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_PAGEFAULT_FLAG_WP)?;
+    let (empty, _) = s.huge_anon(1)?;
+    let refused = |errno| Err(Stop::Refused(errno));
+    expect("nothing there", s.call(advise(empty.range(), advice::COLLAPSE))?.result, refused(EINVAL))?;
+    let (area, _) = s.huge_anon(1)?;
+    s.register(area.range(), reg::MISSING | reg::WP)?;
+    s.fill(area.one(0), 1, 0)?;
+    expect("missing", s.call(advise(area.range(), advice::COLLAPSE))?.result, refused(EBUSY))?;
+    s.protect(area.one(0))?;
+    expect("protected", s.call(advise(area.range(), advice::COLLAPSE))?.result, refused(EINVAL))
+}
