@@ -90,12 +90,17 @@ pub(super) fn store_over_huge_zeros(w: &mut dyn World) -> Verdict {
 pub(super) fn refused_collapse_says_why(w: &mut dyn World) -> Verdict {
     let mut s = Stage::open(w, FEATURE_PAGEFAULT_FLAG_WP)?;
     let (empty, _) = s.huge_anon(1)?;
-    let refused = |errno| Err(Stop::Refused(errno));
-    expect("nothing there", s.call(advise(empty.range(), advice::COLLAPSE))?.result, refused(EINVAL))?;
+    expect_no_collapse(&mut s, empty.range(), EINVAL)?;
     let (area, _) = s.huge_anon(1)?;
     s.register(area.range(), reg::MISSING | reg::WP)?;
     s.fill(area.one(0), 1, 0)?;
-    expect("missing", s.call(advise(area.range(), advice::COLLAPSE))?.result, refused(EBUSY))?;
+    expect_no_collapse(&mut s, area.range(), EBUSY)?;
     s.protect(area.one(0))?;
-    expect("protected", s.call(advise(area.range(), advice::COLLAPSE))?.result, refused(EINVAL))
+    expect_no_collapse(&mut s, area.range(), EINVAL)
+}
+
+#[track_caller]
+fn expect_no_collapse(s: &mut Stage<'_>, range: Range, errno: Errno) -> Verdict {
+    let collapsed = s.call(advise(range, advice::COLLAPSE))?.result;
+    expect("collapse", collapsed, Err(Stop::Refused(errno)))
 }
