@@ -42,6 +42,10 @@ impl State {
         let wp = if entry.uffd_wp() { pagemap::UFFD_WP } else { 0 };
         wp | match entry {
             Entry::Present(mapped) => pagemap::PRESENT | self.kind_bits(&mapped),
+            // The huge page of zeros, unlike the small one, passes for a page of a file.
+            Entry::Zero { .. } if self.spaces[space].table.huge(at).is_some() => {
+                pagemap::PRESENT | pagemap::FILE_OR_SHARED
+            }
             Entry::Zero { .. } => pagemap::PRESENT,
             Entry::Swapped { .. } | Entry::Migrating(_) => pagemap::SWAPPED,
             Entry::Marker(Marker::Guard { .. }) if self.profile.shows_guards => {
