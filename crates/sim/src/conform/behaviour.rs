@@ -130,6 +130,11 @@ pub const BEHAVIOURS: &[Behaviour] = &[
         promise: |profile| ability(profile.shows_guards()),
         case: "pagemap_entry::guard_is_bit_58",
     },
+    Behaviour {
+        what: "a store over the huge page of zeros brings a huge page",
+        promise: |profile| ability(profile.huge_zeros_grow()),
+        case: "move_huge::store_over_huge_zeros",
+    },
 ];
 
 fn ability(there: bool) -> Promise {
