@@ -10,7 +10,7 @@
 //! An [`ImageWriter`] takes chunks in any order. It leaves out zeros, keeps a chunk of one word as
 //! that word, and stores equal content once, whether here or in a layer below. An [`Image`] reads
 //! memory from anywhere through all layers: of a large index, the few pieces on the way.
-//! [`Image::check`] reads everything; [`squash`] makes one image of many layers. Objects lie in a
+//! [`Image::check`] reads everything; [`squash()`] makes one image of many layers. Objects lie in a
 //! [`Store`]; [`Folder`] is the one there is.
 //!
 //! ```

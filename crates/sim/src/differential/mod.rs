@@ -11,7 +11,7 @@
 //! | [`bug`] | historic bugs, to be switched over in a model |
 //! | [`coverage`] | which operations met which kinds of entries |
 //! | [`hunt`] | seed after seed |
-//! | [`print`] | a program as a Rust test |
+//! | [`mod@print`] | a program as a Rust test |
 //! | [`race`] | calls at once, and every outcome the model allows |
 //! | [`mod@shrink`] | the smallest program that still shows it |
 
