@@ -147,7 +147,8 @@ impl Profile {
         }
     }
 
-    /// Linux 6.12 as released, without later fixes.
+    /// Linux 6.12 as released, without later fixes. What its MOVE did wrong with pages in swap is
+    /// switched on in [`Profile::bugs`].
     #[must_use]
     pub fn linux_6_12() -> Profile {
         Profile {
