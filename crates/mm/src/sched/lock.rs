@@ -30,25 +30,13 @@ pub enum Lock {
 }
 
 impl Lock {
-    fn rank(self) -> u8 {
-        match self {
-            Lock::Mmap(_) => 0,
-            Lock::Area(_) => 1,
-            Lock::Changing(_) => 2,
-            Lock::Object(_) => 3,
-            Lock::Folio(_) => 4,
-            Lock::Root(_) => 5,
-            Lock::Table(..) => 6,
-        }
-    }
-
     /// Says whether a task that holds `held` may wait for `self`.
     fn may_follow(self, held: Lock) -> bool {
         match (held, self) {
             // Whoever waits for an area to change it holds the map exclusively, and there is one
             // such task; who only reads areas never waits while it holds one.
             (Lock::Area(_), Lock::Area(_)) => true,
-            _ => held.rank() < self.rank() || (held.rank() == self.rank() && held < self),
+            _ => held < self,
         }
     }
 }

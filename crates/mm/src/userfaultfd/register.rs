@@ -5,8 +5,8 @@ use faultless_uapi::UffdioRegister;
 use faultless_uapi::mode::register;
 
 use crate::errno::{EBUSY, EINVAL, ENOMEM, EPERM, Errno};
-use crate::id::ContextId;
-use crate::kernel::{Kernel, State};
+use crate::id::{ContextId, SpaceId};
+use crate::kernel::{Guard, Kernel, State};
 use crate::machine::Kind;
 use crate::process::{Area, Protection, Registration};
 use crate::sched::{Lock, Mode};
@@ -15,10 +15,8 @@ use crate::userfaultfd::request::User;
 const IOCTLS_AT: usize = core::mem::offset_of!(UffdioRegister, ioctls);
 
 impl Kernel {
-    /// Registers a range. Areas are all checked before the first is changed.
-    pub(super) async fn register(&self, id: ContextId, mut user: User<'_>) -> Result<u64, Errno> {
-        let request = UffdioRegister::from_bytes(user.get_head::<IOCTLS_AT, _>(self).await?);
-        let range = self.state().check_modes(id, &request)?;
+    /// Locks the map of a userfaultfd's address space, unless its process is gone.
+    pub(super) async fn lock_living_map(&self, id: ContextId) -> Result<(SpaceId, Guard), Errno> {
         let space = self.state().contexts[id].space;
         if self.state().spaces[space].is_dead() {
             return Err(ENOMEM);
@@ -27,6 +25,14 @@ impl Kernel {
         if self.state().spaces[space].is_dead() {
             return Err(ENOMEM);
         }
+        Ok((space, map))
+    }
+
+    /// Registers a range. Areas are all checked before the first is changed.
+    pub(super) async fn register(&self, id: ContextId, mut user: User<'_>) -> Result<u64, Errno> {
+        let request = UffdioRegister::from_bytes(user.get_head::<IOCTLS_AT, _>(self).await?);
+        let range = self.state().check_modes(id, &request)?;
+        let (space, map) = self.lock_living_map(id).await?;
         let areas = self.lock_areas(space, range).await;
         let hugetlb = self.state().check_areas(id, range, request.mode)?;
         self.state().register_areas(id, range, request.mode);

@@ -4,12 +4,11 @@ use faultless_pages::VaRange;
 use faultless_uapi::UffdioRange;
 use faultless_uapi::mode::register;
 
-use crate::errno::{EINVAL, ENOMEM, Errno};
+use crate::errno::{EINVAL, Errno};
 use crate::id::{ContextId, SpaceId};
 use crate::kernel::{Kernel, State};
 use crate::machine::Kind;
 use crate::process::Area;
-use crate::sched::{Lock, Mode};
 use crate::userfaultfd::request::User;
 
 impl Kernel {
@@ -17,14 +16,7 @@ impl Kernel {
     pub(super) async fn unregister(&self, id: ContextId, user: User<'_>) -> Result<u64, Errno> {
         let range = UffdioRange::from_bytes(user.get(self).await?);
         let range = self.state().possible(range)?;
-        let space = self.state().contexts[id].space;
-        if self.state().spaces[space].is_dead() {
-            return Err(ENOMEM);
-        }
-        let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
-        if self.state().spaces[space].is_dead() {
-            return Err(ENOMEM);
-        }
+        let (space, map) = self.lock_living_map(id).await?;
         let areas = self.lock_areas(space, range).await;
         self.state().check_unregister(id, range)?;
         let registered = self.state().registered_in(space, range);
