@@ -57,7 +57,7 @@ impl Kernel {
             let object = piece.object().ok_or(EINVAL)?;
             let start = piece.linear_of(piece.range.start());
             map.release().await;
-            self.punch_object(object, start, piece.range.len().0).await;
+            self.punch_object(object, start, piece.range.len().0).await?;
             return Ok(self.lock(Lock::Mmap(space), Mode::Shared).await);
         }
         if advice == Advice::Free && !piece.is_anonymous() {

@@ -4,14 +4,17 @@
 //! page is missing and a userfaultfd is told. Not so where write-protection or minor faults are
 //! reported: nobody would learn of the neighbours.
 
+use alloc::vec::Vec;
+
 use faultless_pages::{Bytes, Va, VaRange};
 use faultless_uapi::mode::register;
 
-use crate::id::ObjectId;
+use crate::id::{FrameId, ObjectId, SpaceId};
 use crate::kernel::{Kernel, State};
 use crate::machine::{Cached, Kind};
 use crate::op::access::Access;
 use crate::process::{Area, Entry, Mapped};
+use crate::sched::{Lock, Mode};
 
 /// How far it looks: the window of this size, aligned, that the address lies in.
 const WINDOW: Bytes = Bytes::kib(64);
@@ -22,7 +25,13 @@ impl Kernel {
         let around = self.state().worth_a_look(access, area);
         let Some(window) = around else { return };
         let table = self.lock_table(access.space, access.at).await;
-        self.state().map_around(access, area, object, window);
+        let found = self.state().found_around(access, area, object, window);
+        for (at, frame) in found {
+            // Who holds a page may be about to take it out of the object.
+            if let Some(_folio) = self.try_lock(Lock::Folio(frame), Mode::Exclusive) {
+                self.state().map_beside(access.space, at, frame);
+            }
+        }
         table.release().await;
     }
 }
@@ -37,18 +46,29 @@ impl State {
         VaRange::of(start, WINDOW).intersect(area.range)
     }
 
-    fn map_around(&mut self, access: &Access, area: &Area, object: ObjectId, window: VaRange) {
-        let page = self.profile.page();
-        for piece in window.chunks(page) {
-            let at = piece.start();
+    /// What the object has in a window and the table does not.
+    fn found_around(
+        &self,
+        access: &Access,
+        area: &Area,
+        object: ObjectId,
+        window: VaRange,
+    ) -> Vec<(Va, FrameId)> {
+        let object = &self.machine.objects[object];
+        let found = |at: Va| {
             let offset = area.linear_of(at);
-            let object = &self.machine.objects[object];
-            let cached = object.pages.get(&offset).filter(|_| offset < object.size).copied();
-            if let (Some(Cached::Frame(frame)), None) = (cached, self.entry(access.space, at)) {
-                self.machine.frames.map(frame);
-                let mapped = Mapped { accessed: false, ..Mapped::read_only(frame) };
-                self.set(access.space, at, Entry::Present(mapped));
+            let cached = object.pages.get(&offset).filter(|_| offset < object.size);
+            match (cached, self.entry(access.space, at)) {
+                (Some(Cached::Frame(frame)), None) => Some((at, *frame)),
+                _ => None,
             }
-        }
+        };
+        window.chunks(self.profile.page()).filter_map(|piece| found(piece.start())).collect()
+    }
+
+    fn map_beside(&mut self, space: SpaceId, at: Va, frame: FrameId) {
+        self.machine.frames.map(frame);
+        let mapped = Mapped { accessed: false, ..Mapped::read_only(frame) };
+        self.set(space, at, Entry::Present(mapped));
     }
 }

@@ -27,15 +27,19 @@ impl Kernel {
     pub(crate) async fn hugetlb_fault(&self, access: &Access, area: &Area, guard: Guard) -> Fault {
         let Some(object) = area.object() else { return Fault::Bus };
         let at = self.state().page_at(area, access.at);
-        let lookup = self.state().looks_up(object, area.linear_of(at), area);
+        let offset = area.linear_of(at);
+        let lookup = self.state().looks_up(object, offset, area);
         match lookup {
             Lookup::Beyond => return Fault::Bus,
             Lookup::Report(reason) => {
                 return self.userfault(access, area, guard, reason).await;
             }
-            Lookup::Go => {}
+            Lookup::There | Lookup::Absent => {}
         }
         let cache = self.lock(Lock::Object(object), Mode::Exclusive).await;
+        if self.state().looks_up(object, offset, area) != lookup {
+            return Fault::Retry;
+        }
         let table = self.lock_table(access.space, at).await;
         let populated = self.state().populate_hugetlb(access, area, object, at);
         table.release().await;

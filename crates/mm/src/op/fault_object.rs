@@ -3,9 +3,10 @@
 use faultless_pages::Va;
 use faultless_uapi::mode::register;
 
+use crate::errno::Errno;
 use crate::id::{FrameId, ObjectId};
 use crate::kernel::{Guard, Kernel, State};
-use crate::machine::{Cached, Kind};
+use crate::machine::Kind;
 use crate::op::access::Access;
 use crate::op::fault::Fault;
 use crate::process::{Area, Entry, Mapped};
@@ -21,18 +22,19 @@ impl Kernel {
             return Fault::Retry;
         }
         let lookup = self.state().looks_up(object, offset, area);
-        match lookup {
+        let page = match lookup {
             Lookup::Beyond => return Fault::Bus,
             Lookup::Report(reason) => {
                 return self.userfault(access, area, guard, reason).await;
             }
-            Lookup::Go => {}
-        }
-        let Ok(frame) = self.frame_for(object, offset).await else { return Fault::Bus };
-        let folio = self.lock(Lock::Folio(frame), Mode::Exclusive).await;
-        if self.state().machine.objects[object].pages.get(&offset) != Some(&Cached::Frame(frame)) {
-            return Fault::Retry;
-        }
+            Lookup::There => self.lock_cached(object, offset).await,
+            Lookup::Absent => self.make_missing(object, offset, area).await,
+        };
+        let (frame, folio) = match page {
+            Ok(Some(page)) => page,
+            Ok(None) => return Fault::Retry,
+            Err(_) => return Fault::Bus,
+        };
         let table = self.lock_table(access.space, access.at).await;
         let mapped = self.state().map_object_page(access, area, frame);
         table.release().await;
@@ -40,16 +42,38 @@ impl Kernel {
         guard.release().await;
         mapped
     }
+
+    /// Makes a page that a fault found missing and need not tell, unless that has changed until
+    /// the cache is locked.
+    async fn make_missing(
+        &self,
+        object: ObjectId,
+        offset: u64,
+        area: &Area,
+    ) -> Result<Option<(FrameId, Guard)>, Errno> {
+        let cache = self.lock(Lock::Object(object), Mode::Exclusive).await;
+        let lookup = self.state().looks_up(object, offset, area);
+        let made = match lookup {
+            Lookup::Absent => self.make_cached(object, offset).map(Some),
+            _ => Ok(None),
+        };
+        cache.release().await;
+        made
+    }
 }
 
-/// What becomes of the first access to a page of an object.
+/// What becomes of the first access to a page of an object, as far as can be told before
+/// anything is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lookup {
     /// Behind the end of the object.
     Beyond,
     /// A userfaultfd is to be told.
     Report(Reason),
-    /// The page is there, or can be made.
-    Go,
+    /// The object has the page.
+    There,
+    /// The object does not have the page, and it can be made.
+    Absent,
 }
 
 impl State {
@@ -63,7 +87,8 @@ impl State {
         match object.pages.contains_key(&offset) {
             true if reports && area.reports(register::MINOR) => Lookup::Report(Reason::Minor),
             false if reports && area.reports(register::MISSING) => Lookup::Report(Reason::Missing),
-            _ => Lookup::Go,
+            true => Lookup::There,
+            false => Lookup::Absent,
         }
     }
 

@@ -71,13 +71,9 @@ impl Kernel {
         area: &Area,
         registration: Option<Registration>,
     ) {
-        // A walk that has begun shall not miss what is copied from here on.
-        let family = match area.root {
-            Some(root) => Some(self.lock(Lock::Root(root), Mode::Exclusive).await),
-            None => None,
-        };
+        let walks = self.keep_walks_out(area).await;
         let copy = self.state().inherit(child, area, registration);
-        drop(family);
+        drop(walks);
         let parts = self.state().spaces[parent].table.tables_in(area.range);
         self.state().copy_tables(parent, child, &copy, area.range);
         for part in parts {

@@ -12,7 +12,8 @@
 //! | `fault_around` | the neighbours that a load brings along |
 //! | `map`, `unmap`, `remap`, `protect`, `pin_down` | changes of the map |
 //! | `advise`, `drop_pages`, `guard` | advice on memory |
-//! | `object` | making, resizing, punching, reading, writing objects |
+//! | `object` | making, reading, writing, sealing objects |
+//! | `punch` | holes in objects, punched or cut off at the end |
 //! | `cache` | the page cache of objects |
 //! | `fork`, `exec`, `exit` | processes |
 //! | `area_lock` | finding and locking areas and tables |
@@ -49,6 +50,7 @@ mod object;
 mod pin;
 mod pin_down;
 mod protect;
+mod punch;
 mod remap;
 mod split;
 mod swap_in;

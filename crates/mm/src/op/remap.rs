@@ -168,13 +168,9 @@ impl Kernel {
         let message = RemapArg { from: old.start().0, to: new.start().0, len: kept.0 };
         let raised = self.raise_remap(&area, message).await;
         self.pause(Point::Access).await;
-        // A walk that has begun shall not miss what moves.
-        let family = match area.root {
-            Some(root) => Some(self.lock(Lock::Root(root), Mode::Exclusive).await),
-            None => None,
-        };
+        let walks = self.keep_walks_out(&area).await;
         self.state().transfer_area(space, &area, old_kept, new, raised.is_some());
-        drop(family);
+        drop(walks);
         drop(guards);
         told.extend(raised);
         told.extend(shrunk);

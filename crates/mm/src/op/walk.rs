@@ -9,16 +9,17 @@ use alloc::vec::Vec;
 
 use faultless_pages::{Bytes, Va, VaRange};
 
-use crate::id::{FrameId, RootId, SpaceId, ThreadId};
+use crate::id::{FrameId, ObjectId, RootId, SpaceId, ThreadId};
 use crate::kernel::{Guard, Kernel, State};
 use crate::machine::{Block, Owner};
-use crate::process::Entry;
+use crate::process::{Area, Entry};
 use crate::sched::{Lock, Mode};
 
-/// Where a page may be mapped, and what keeps that from changing.
+/// Where a page may be mapped, and what keeps that from changing: the lock of the family, or of
+/// the areas that show the object.
 pub(crate) struct Spots {
     ranges: Vec<(SpaceId, VaRange)>,
-    family: Option<Guard>,
+    areas: Option<Guard>,
 }
 
 impl Spots {
@@ -27,10 +28,10 @@ impl Spots {
         &self.ranges
     }
 
-    /// Gives the family back.
+    /// Gives the areas back.
     pub(crate) async fn release(self) {
-        if let Some(family) = self.family {
-            family.release().await;
+        if let Some(areas) = self.areas {
+            areas.release().await;
         }
     }
 }
@@ -54,18 +55,46 @@ impl Kernel {
         held
     }
 
-    /// Finds where the page with this head may be mapped, and locks its family.
+    /// Finds where the page with this head may be mapped, and keeps that from changing. The caller
+    /// holds the page, as one of an object could leave it otherwise.
     pub(crate) async fn lock_spots(&self, head: FrameId, mode: Mode) -> Spots {
         if let Some((root, guard)) = self.lock_family(head, mode).await {
             let ranges = self.state().family_ranges(head, root);
-            return Spots { ranges, family: Some(guard) };
+            return Spots { ranges, areas: Some(guard) };
         }
-        let state = self.state();
-        let Owner::Cache { object, offset } = state.machine.frames[head].owner else {
-            return Spots { ranges: Vec::new(), family: None };
+        let owner = self.state().machine.frames[head].owner;
+        let Owner::Cache { object, offset } = owner else {
+            return Spots { ranges: Vec::new(), areas: None };
         };
-        let ranges = state.ranges_of_object(object, offset, state.bytes_of(head));
-        Spots { ranges, family: None }
+        let len = self.state().bytes_of(head);
+        self.lock_shown(object, offset, len, mode).await
+    }
+
+    /// Finds where `len` bytes of an object are shown from an offset on, and keeps that from
+    /// changing.
+    pub(crate) async fn lock_shown(
+        &self,
+        object: ObjectId,
+        offset: u64,
+        len: Bytes,
+        mode: Mode,
+    ) -> Spots {
+        let areas = self.lock(Lock::Shown(object), mode).await;
+        let ranges = self.state().ranges_of_object(object, offset, len);
+        Spots { ranges, areas: Some(areas) }
+    }
+
+    /// Keeps walks from an area that is about to be copied or moved: one that has begun shall not
+    /// miss what goes elsewhere.
+    pub(crate) async fn keep_walks_out(&self, area: &Area) -> [Option<Guard>; 2] {
+        let mut guards = [None, None];
+        if let Some(object) = area.object() {
+            guards[0] = Some(self.lock(Lock::Shown(object), Mode::Exclusive).await);
+        }
+        if let Some(root) = area.root {
+            guards[1] = Some(self.lock(Lock::Root(root), Mode::Exclusive).await);
+        }
+        guards
     }
 
     /// Locks the family of an anonymous page against changes of who maps it; `None` when it has

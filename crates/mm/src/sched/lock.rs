@@ -13,6 +13,8 @@ use crate::id::{AreaId, ContextId, FrameId, ObjectId, RootId, SpaceId, TaskId};
 /// A lock, by what it guards. Earlier ones are taken first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lock {
+    /// An object as a file: who writes to it or changes its size.
+    File(ObjectId),
     /// The map of an address space.
     Mmap(SpaceId),
     /// One area: faults and filling hold it shared, changes of the map exclusively.
@@ -23,6 +25,8 @@ pub enum Lock {
     Object(ObjectId),
     /// One frame, or all frames of a huge page.
     Folio(FrameId),
+    /// The areas that show an object, for walks of the reverse map.
+    Shown(ObjectId),
     /// A family of anonymous areas, for walks of the reverse map.
     Root(RootId),
     /// The page tables of one address space below one 2 MiB range.

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::future::Future;
 
 use faultless_mm::{
-    Advice, Argument, Call, Choice, Kernel, MapRequest, OpenFlags, Profile, Runner, ThreadId,
+    Advice, Argument, Behind, Call, Choice, Kernel, MapRequest, NewObject, OpenFlags, Profile,
+    Runner, ThreadId,
 };
 use faultless_pages::{Bytes, Va};
 use faultless_uapi::ioctl::{UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT};
@@ -26,6 +27,8 @@ const PATIENCE: usize = 20;
 /// How things are before a race.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Before {
+    /// The memory shows an object.
+    pub(crate) object: bool,
     /// The first page is there.
     pub(crate) filled: bool,
     /// Features of the userfaultfd.
@@ -67,12 +70,18 @@ impl Lab {
         let mut runner = Runner::new(kernel.clone(), Choice::Straight);
         let who = kernel.spawn();
         let fd = kernel.userfaultfd(who, OpenFlags::NONBLOCK).expect("a descriptor");
-        let mut map = |pages: u64| {
-            let request = MapRequest::anonymous(Bytes(pages * PAGE));
+        let object = kernel.make_object(who, NewObject::Shmem, PAGES * PAGE).expect("an object");
+        let mut map = |pages: u64, shared: bool| {
+            let plain = MapRequest::anonymous(Bytes(pages * PAGE));
+            let behind = Behind::Descriptor { fd: object, offset: 0 };
+            let request = if shared { MapRequest { shared, behind, ..plain } } else { plain };
             runner.now(who, kernel.map(who, request)).expect("no waiting").expect("room")
         };
-        let (memory, _hole, yard, sources) = (map(PAGES), map(1), map(PAGES), map(16));
-        let site = Site { kernel: kernel.clone(), who, fd, memory, yard, src: sources, word: 0 };
+        let memory = map(PAGES, before.object);
+        let (_hole, yard, sources) = (map(1, false), map(PAGES, false), map(16, false));
+        let kernel_of_site = kernel.clone();
+        let site =
+            Site { kernel: kernel_of_site, who, fd, object, memory, yard, src: sources, word: 0 };
         let mut lab = Lab {
             kernel,
             runner,

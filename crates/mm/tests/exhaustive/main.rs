@@ -25,6 +25,7 @@ use lab::{Before, Lab, Outcome};
 use ops::Op;
 
 const MISSING: Before = Before {
+    object: false,
     filled: false,
     features: 0,
     modes: register::MISSING,
@@ -233,6 +234,27 @@ fn operations_beside_swap_end_as_one_after_the_other() {
     let swapped = Before { yard_swapped: true, ..MISSING };
     check_pairs(&[MISSING, FILLED, swapped], &ops);
     check_triples(&[swapped], &ops[..4]);
+}
+
+#[test]
+fn operations_beside_holes_in_an_object_end_as_one_after_the_other() {
+    let missing = Before { object: true, ..MISSING };
+    let filled = Before { object: true, ..FILLED };
+    let minor = Before { modes: register::MISSING | register::MINOR, ..filled };
+    let ops = [
+        Op::Punch(0),
+        Op::Load(0),
+        Op::Store(0),
+        Op::Copy(0),
+        Op::Zero(0),
+        Op::Write(0),
+        Op::Read(0),
+        Op::Drop(0),
+        Op::PageOut(0),
+        Op::CopyAll,
+    ];
+    check_pairs(&[missing, filled, minor], &ops);
+    check_triples(&[missing, filled, minor], &ops[..9]);
 }
 
 /// Takes minutes; run it with `PREEMPTIONS=2`, in release, with `-- --ignored --nocapture`.

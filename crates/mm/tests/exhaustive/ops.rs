@@ -3,12 +3,12 @@
 use faultless_mm::{Advice, Argument, Errno, Kernel, Stop, ThreadId};
 use faultless_pages::{Bytes, Va};
 use faultless_uapi::ioctl::{
-    UFFDIO_COPY, UFFDIO_MOVE, UFFDIO_POISON, UFFDIO_UNREGISTER, UFFDIO_WAKE, UFFDIO_WRITEPROTECT,
-    UFFDIO_ZEROPAGE,
+    UFFDIO_CONTINUE, UFFDIO_COPY, UFFDIO_MOVE, UFFDIO_POISON, UFFDIO_UNREGISTER, UFFDIO_WAKE,
+    UFFDIO_WRITEPROTECT, UFFDIO_ZEROPAGE,
 };
 use faultless_uapi::{
-    UffdMsg, UffdioCopy, UffdioMove, UffdioPoison, UffdioRange, UffdioWriteprotect, UffdioZeropage,
-    event,
+    UffdMsg, UffdioContinue, UffdioCopy, UffdioMove, UffdioPoison, UffdioRange, UffdioWriteprotect,
+    UffdioZeropage, event, event::fault_flag,
 };
 
 use crate::lab::{PAGE, PAGES};
@@ -48,6 +48,12 @@ pub(crate) enum Op {
     LoadYard(u64),
     /// Faults the page of the yard in for a store, and stores nothing.
     TouchYard(u64),
+    /// Punches the page out of the object.
+    Punch(u64),
+    /// Writes a word of its own to the object, through its descriptor.
+    Write(u64),
+    /// Reads a word of the object, through its descriptor.
+    Read(u64),
     /// Unmaps the page.
     Unmap(u64),
     /// Unregisters the memory.
@@ -122,6 +128,8 @@ pub(crate) struct Site {
     pub(crate) kernel: Kernel,
     pub(crate) who: ThreadId,
     pub(crate) fd: u32,
+    /// A descriptor of the object that the memory may show.
+    pub(crate) object: u32,
     /// The memory that is raced for.
     pub(crate) memory: Va,
     /// Plain memory whose pages MOVE may take.
@@ -165,6 +173,16 @@ impl Site {
             Op::DropYard(page) => self.advise(self.in_yard(page), Advice::DontNeed).await,
             Op::PageOut(page) => self.advise(self.at(page), Advice::PageOut).await,
             Op::PageOutYard(page) => self.advise(self.in_yard(page), Advice::PageOut).await,
+            Op::Punch(page) => {
+                let punched = self.kernel.punch(self.who, self.object, page * PAGE, PAGE);
+                ending(punched.await, 0)
+            }
+            Op::Write(page) => {
+                let word = self.word.to_ne_bytes();
+                let written = self.kernel.write_object(self.who, self.object, page * PAGE, &word);
+                ending(written.await.map(|_| ()), 0)
+            }
+            Op::Read(page) => self.read(page).await,
             Op::Unmap(page) => {
                 ending(self.kernel.unmap(self.who, self.at(page), Bytes(PAGE)).await, 0)
             }
@@ -198,6 +216,13 @@ impl Site {
         match self.kernel.load(self.who, at, &mut out).await {
             Ok(()) => Ending::Loaded(u64::from_ne_bytes(out)),
             Err(_) => Ending::Signal,
+        }
+    }
+
+    async fn read(&self, page: u64) -> Ending {
+        match self.kernel.read_object(self.who, self.object, page * PAGE, 8).await {
+            Ok(bytes) => Ending::Loaded(bytes.first_chunk().map_or(0, |b| u64::from_ne_bytes(*b))),
+            Err(errno) => Ending::Refused(errno.0, 0),
         }
     }
 
@@ -250,6 +275,10 @@ impl Site {
             // A fault is a missing page or a protected one; what does not fit is refused.
             let protect = UffdioWriteprotect { range, mode: 0 };
             self.request(UFFDIO_WRITEPROTECT, protect.to_bytes(), None).await;
+            if message.pagefault().flags & fault_flag::MINOR != 0 {
+                let continued = UffdioContinue { range, mode: 0, mapped: 0 };
+                self.request(UFFDIO_CONTINUE, continued.to_bytes(), None).await;
+            }
             let zero = UffdioZeropage { range, mode: 0, zeropage: 0 };
             let filled = self.request(UFFDIO_ZEROPAGE, zero.to_bytes(), None).await;
             if filled != Ending::Done && wakes {
