@@ -13,7 +13,7 @@ mod object;
 mod swap;
 
 pub use content::Content;
-pub(crate) use frame::{Block, Frames, Owner};
+pub(crate) use frame::{Block, Frames, Owner, Size};
 pub(crate) use object::{Cached, Kind, Object};
 pub(crate) use swap::Swap;
 

@@ -137,7 +137,7 @@ impl State {
         let Entry::Present(mapped) = entry else { return Remedy::Retry };
         let own = area.shared || self.is_only_ours(&mapped);
         let frame =
-            if own { Some(mapped.frame) } else { self.copy_from_pool(access, area, mapped) };
+            if own { Some(mapped.frame) } else { self.replace_by_pool(access, area, mapped) };
         let Some(frame) = frame else { return Remedy::Bus };
         let exclusive = !area.shared;
         let mapped = Mapped { frame, writable: true, dirty: true, exclusive, ..mapped };
@@ -151,18 +151,23 @@ impl State {
     }
 
     /// Copies a page for an entry that is to map the copy in its place.
-    fn copy_from_pool(&mut self, access: &Access, area: &Area, old: Mapped) -> Option<FrameId> {
-        let count = self.frames_of(area);
-        let copy = self.machine.take_from_pool(count)?;
-        for part in 0..count {
-            let content = self.machine.frames[FrameId(old.frame.0 + part)].content.clone();
-            self.machine.frames[FrameId(copy.0 + part)].content = content;
-        }
+    fn replace_by_pool(&mut self, access: &Access, area: &Area, old: Mapped) -> Option<FrameId> {
+        let copy = self.copy_from_pool(self.frames_of(area), old.frame)?;
         let at = self.page_at(area, access.at);
         self.adopt(access.space, at, copy);
         self.machine.frames.map(copy);
         self.machine.put_frame(copy);
         self.machine.unmap_frame(old.frame);
+        Some(copy)
+    }
+
+    /// Copies a page of the pool, part by part, to another of it, used once.
+    pub(crate) fn copy_from_pool(&mut self, count: usize, from: FrameId) -> Option<FrameId> {
+        let copy = self.machine.take_from_pool(count)?;
+        for part in 0..count {
+            let content = self.machine.frames[FrameId(from.0 + part)].content.clone();
+            self.machine.frames[FrameId(copy.0 + part)].content = content;
+        }
         Some(copy)
     }
 }

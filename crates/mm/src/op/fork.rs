@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use faultless_pages::VaRange;
 use faultless_uapi::mode::register;
 
-use crate::errno::Errno;
-use crate::id::{SpaceId, ThreadId};
+use crate::errno::{ENOMEM, Errno};
+use crate::id::{FrameId, SpaceId, ThreadId};
 use crate::kernel::{Kernel, State};
 use crate::process::{Area, Entry, Mapped, Marker, Registration, Space, TASK_END};
 use crate::sched::{Lock, Mode};
@@ -19,7 +19,7 @@ impl Kernel {
     /// `fork(2)`. Returns the first thread of the child.
     ///
     /// # Errors
-    /// None that the model knows.
+    /// ENOMEM where a pinned page would have to be copied and there is no room.
     pub async fn fork(&self, who: ThreadId) -> Result<ThreadId, Errno> {
         let parent = self.state().space_of(who);
         let map = self.lock(Lock::Mmap(parent), Mode::Exclusive).await;
@@ -30,18 +30,28 @@ impl Kernel {
             let space = Space::new(state.profile.page_size);
             state.spaces.insert_fresh(space)
         };
-        let raised = self.copy_areas(parent, child).await;
+        let mut raised = Vec::new();
+        let copied = self.copy_areas(parent, child, &mut raised).await;
         drop(guards);
         map.release().await;
+        if let Err(errno) = copied {
+            self.put_space(child).await;
+            self.take_back(raised).await;
+            return Err(errno);
+        }
         let thread = self.state().fork_process(who, child);
         self.announce_all(who, raised).await;
         Ok(thread)
     }
 
-    /// Copies the areas of a space and their pages; returns the events to be told.
-    async fn copy_areas(&self, parent: SpaceId, child: SpaceId) -> Vec<Announcement> {
+    /// Copies the areas of a space and their pages; events to be told are raised on the way.
+    async fn copy_areas(
+        &self,
+        parent: SpaceId,
+        child: SpaceId,
+        raised: &mut Vec<Announcement>,
+    ) -> Result<(), Errno> {
         let areas: Vec<Area> = self.state().spaces[parent].areas.all().copied().collect();
-        let mut raised: Vec<Announcement> = Vec::new();
         for area in areas {
             if area.traits.dont_fork {
                 continue;
@@ -59,9 +69,9 @@ impl Kernel {
             let registration = area
                 .registration
                 .and_then(|registration| Some(Registration { context: heir?, ..registration }));
-            self.copy_area(parent, child, &area, registration).await;
+            self.copy_area(parent, child, &area, registration).await?;
         }
-        raised
+        Ok(())
     }
 
     async fn copy_area(
@@ -70,7 +80,7 @@ impl Kernel {
         child: SpaceId,
         area: &Area,
         registration: Option<Registration>,
-    ) {
+    ) -> Result<(), Errno> {
         let walks = self.keep_walks_out(area).await;
         let copy = self.state().inherit(child, area, registration);
         drop(walks);
@@ -78,9 +88,11 @@ impl Kernel {
         self.state().copy_tables(parent, child, &copy, area.range);
         for part in parts {
             let guard = self.lock_table(parent, part.start()).await;
-            self.state().copy_entries(parent, child, &copy, part);
+            let copied = self.state().copy_entries(parent, child, &copy, part);
             guard.release().await;
+            copied?;
         }
+        Ok(())
     }
 }
 
@@ -119,13 +131,19 @@ impl State {
         }
     }
 
-    fn copy_entries(&mut self, parent: SpaceId, child: SpaceId, area: &Area, range: VaRange) {
+    fn copy_entries(
+        &mut self,
+        parent: SpaceId,
+        child: SpaceId,
+        area: &Area,
+        range: VaRange,
+    ) -> Result<(), Errno> {
         if !is_copied(area) {
-            return;
+            return Ok(());
         }
         self.split_pinned(parent, range);
         for (at, entry) in self.spaces[parent].table.list(range) {
-            let (kept, given) = self.share_entry(area, entry);
+            let (kept, given) = self.share_entry(area, entry)?;
             self.set(parent, at, kept);
             if let Some(given) = given {
                 self.set(child, at, given);
@@ -134,10 +152,14 @@ impl State {
         }
         let huge: Vec<_> = self.spaces[parent].table.huge_in(range).collect();
         for (at, entry) in huge {
-            let (kept, given) = self.share_entry(area, entry);
+            let (kept, given) = self.share_entry(area, entry)?;
             self.spaces[parent].table.set_huge(at, Some(kept));
             self.spaces[child].table.set_huge(at, given);
+            if let Some(given) = given {
+                self.own_pinned_copy(child, at, entry, given);
+            }
         }
+        Ok(())
     }
 
     /// Splits the entries of huge pages that are pinned: their pages are copied one by one.
@@ -154,9 +176,9 @@ impl State {
     }
 
     /// What the parent keeps of an entry and what the child gets, counted.
-    fn share_entry(&mut self, area: &Area, entry: Entry) -> (Entry, Option<Entry>) {
+    fn share_entry(&mut self, area: &Area, entry: Entry) -> Result<(Entry, Option<Entry>), Errno> {
         let protects = area.reports(PROTECTS);
-        match entry {
+        Ok(match entry {
             Entry::Marker(Marker::WriteProtected) => (entry, protects.then_some(entry)),
             Entry::Marker(marker) => (entry, Some(Entry::Marker(marker.fresh()))),
             Entry::Zero { uffd_wp } => (entry, Some(entry.with_uffd_wp(uffd_wp && protects))),
@@ -166,7 +188,7 @@ impl State {
                 (kept, Some(kept.with_uffd_wp(uffd_wp && protects)))
             }
             Entry::Present(mapped) => {
-                let (kept, given) = self.share_page(area, mapped);
+                let (kept, given) = self.share_page(area, mapped)?;
                 let given = given.with_uffd_wp(mapped.uffd_wp && protects);
                 (Entry::Present(kept), Some(given))
             }
@@ -176,24 +198,31 @@ impl State {
                 let given = Entry::Migrating(kept).with_uffd_wp(mapped.uffd_wp && protects);
                 (Entry::Migrating(kept), Some(given))
             }
-        }
+        })
     }
 
     /// A private page is shared until one side writes; a pinned one stays the parent's own, and
     /// the child gets a copy.
-    fn share_page(&mut self, area: &Area, mapped: Mapped) -> (Mapped, Entry) {
-        let head = self.machine.frames.head(mapped.frame);
-        if mapped.exclusive && self.machine.frames[head].pins > 0 {
-            let content = self.machine.frames[mapped.frame].content.clone();
-            if let Some(copy) = self.machine.frames.allocate(content) {
-                self.machine.frames[copy].maps += 1;
-                return (mapped, Entry::Present(Mapped { frame: copy, ..mapped }));
-            }
+    fn share_page(&mut self, area: &Area, mapped: Mapped) -> Result<(Mapped, Entry), Errno> {
+        if self.is_pinned_down(&mapped) {
+            let copy = self.copy_of_pinned(area, mapped.frame).ok_or(ENOMEM)?;
+            // The use of the allocation is that of the entry.
+            self.machine.frames[copy].maps += 1;
+            return Ok((mapped, Entry::Present(Mapped { frame: copy, ..mapped })));
         }
         self.machine.frames.map(mapped.frame);
         let writable = mapped.writable && area.shared;
         let kept = Mapped { writable, exclusive: false, ..mapped };
-        (kept, Entry::Present(kept))
+        Ok((kept, Entry::Present(kept)))
+    }
+
+    /// A copy of a page, used once. Of a transparent huge page only the part is asked for.
+    fn copy_of_pinned(&mut self, area: &Area, frame: FrameId) -> Option<FrameId> {
+        if area.is_hugetlb() {
+            return self.copy_from_pool(self.frames_of(area), frame);
+        }
+        let content = self.machine.frames[frame].content.clone();
+        self.machine.frames.allocate(content)
     }
 
     /// Gives the copy that a child got of a pinned page to the child's family.

@@ -7,7 +7,7 @@
 use crate::errno::{EAGAIN, ENOMEM, Errno};
 use crate::id::{FrameId, ThreadId};
 use crate::kernel::{Kernel, State};
-use crate::machine::Block;
+use crate::machine::{Block, Size};
 use crate::op::walk::Spots;
 use crate::process::{Entry, Mapped};
 use crate::sched::{Lock, Mode, On, Point};
@@ -102,12 +102,13 @@ impl State {
         if frame.uses != frame.maps + 1 {
             return Err(EAGAIN);
         }
-        let frames = &mut self.machine.frames;
-        let first = if block.count == 1 {
-            frames.allocate(frame.content)
-        } else {
-            frames.allocate_block(block.count, false)
+        let first = match frame.size {
+            Size::Huge(count) => self.machine.frames.allocate_block(count, false),
+            // The page it leaves goes back to the pool.
+            Size::Hugetlb(count) => self.machine.take_from_pool(count),
+            Size::Base | Size::Part(_) => self.machine.frames.allocate(frame.content),
         };
+        let frames = &mut self.machine.frames;
         let target = Block { first: first.ok_or(ENOMEM)?, count: block.count };
         for part in 0..block.count {
             frames[target.at(part)].content = frames[block.at(part)].content.clone();

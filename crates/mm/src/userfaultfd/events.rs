@@ -81,6 +81,16 @@ impl Kernel {
         Some(Announcement { context, message, child: Some(heir) })
     }
 
+    /// Takes raised events back that nobody is to be told of, for what they announce failed.
+    pub(crate) async fn take_back(&self, raised: Vec<Announcement>) {
+        for Announcement { context, child, .. } in raised {
+            if let Some(child) = child {
+                self.release_userfaultfd(child).await;
+            }
+            self.state().contexts[context].changing -= 1;
+        }
+    }
+
     /// Tells a raised event and waits until it is read, or nobody is left to read it.
     pub(crate) async fn announce(&self, who: ThreadId, announcement: Announcement) {
         let Announcement { context: id, message, child } = announcement;

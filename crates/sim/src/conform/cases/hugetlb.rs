@@ -152,3 +152,27 @@ pub(super) fn sigbus_works_too(w: &mut dyn World) -> Verdict {
     let stop = s.stopped(Call::Load { at, len: 1 })?;
     expect("load", stop, Stop::Sigbus { code: code::BUS_ADRERR, at })
 }
+
+/// A private page that is pinned stays its owner's when it forks; the child gets a copy of all of
+/// it (section 6).
+pub(super) fn pinned_page_is_copied_for_a_child(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::bare(w)?;
+    if !s.profile().has_pinning {
+        return skip("no pages can be pinned: no io_uring");
+    }
+    let area = s.map(Memory::PrivateHugetlb, 1)?;
+    let last = area.start + area.page_size - s.page();
+    for at in [area.start, last] {
+        s.store(at, 7)?;
+    }
+    s.value(Call::Pin { at: area.start, len: s.page() })?;
+    let child = s.fork()?;
+    s.store(last, 8)?;
+    let fd = s.fd;
+    s.acting(child, fd, |s| {
+        expect("first byte", s.load(area.start)?, 7)?;
+        expect("last part", s.load(last)?, 7)
+    })?;
+    let exclusive = faultless_uapi::scan::pagemap::EXCLUSIVE;
+    expect("still its own", s.entry(area.start)? & exclusive, exclusive)
+}

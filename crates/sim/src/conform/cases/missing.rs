@@ -179,3 +179,20 @@ pub(super) fn forbidden_access_is_not_reported(w: &mut dyn World) -> Verdict {
     expect("store", stop, Stop::Sigsegv { code: code::SEGV_ACCERR, at: area.at(0) })?;
     s.quiet()
 }
+
+/// A seal against writes keeps holes from an object, and not the end: `ftruncate` cuts what
+/// `fallocate` may not punch, and what was behind the end is a bus error (section 9).
+pub(super) fn sealed_objects_are_cut_and_not_punched(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_MISSING_SHMEM)?;
+    let page = s.page();
+    let fd = s.open_fd(Call::Memfd { len: 2 * page, huge: false })?;
+    s.value(Call::WriteObject { fd, offset: page, bytes: vec![7] })?;
+    s.value(Call::Seal { fd })?;
+    let area = s.map_object(Some(fd), 2, page, map::PRIVATE, prot::READ_WRITE)?;
+    s.register(area.range(), reg::MISSING)?;
+    s.refuses(Call::Punch { fd, offset: page, len: page }, EPERM)?;
+    expect("byte", s.load(area.at(1))?, 7)?;
+    s.value(Call::Resize { fd, len: page })?;
+    let stop = s.stopped(Call::Load { at: area.at(1), len: 1 })?;
+    ensure(matches!(stop, Stop::Sigbus { .. }), format!("stopped by {stop:?}"))
+}

@@ -160,6 +160,7 @@ cases! {
         holes_are_missing_pages_are_minor, missing_comes_before_protection, system_calls_wait_too,
         populating_waits, locking_waits, remote_readers_wait_too, spanning_access_faults_twice,
         dropped_pages_are_missing_again, forbidden_access_is_not_reported,
+        sealed_objects_are_cut_and_not_punched,
     }
     filling {
         unreadable_arguments_fault, unwritable_out_fields_come_too_late, success_tells_the_bytes,
@@ -305,7 +306,7 @@ cases! {
         missing_page_is_filled_whole, filling_is_by_huge_pages, present_page_exists,
         page_of_the_object_exists, unmapped_source_faults, minor_faults_are_continued,
         continuing_is_by_huge_pages, huge_page_is_poisoned, private_page_is_writable,
-        punched_pages_are_missing_again, sigbus_works_too,
+        punched_pages_are_missing_again, sigbus_works_too, pinned_page_is_copied_for_a_child,
     }
     hugetlb_wp {
         present_pages_are_protected, missing_pages_are_protected, ranges_are_whole_huge_pages,
@@ -320,6 +321,7 @@ cases! {
         protection_goes_through_swap, it_can_be_unprotected, it_moves_without_coming_back,
         page_read_back_moves, page_shared_with_a_child_is_busy, moving_onto_it_exists,
         scanning_tells_it, dropping_it_makes_it_missing, shared_page_in_swap_is_minor,
+        a_cut_through_it_reads_zeros, a_hole_in_a_part_of_it_reads_zeros,
     }
     sigbus {
         missing_page_is_a_bus_error, system_calls_fail, remote_readers_fail,

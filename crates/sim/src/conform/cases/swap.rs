@@ -173,3 +173,41 @@ pub(super) fn shared_page_in_swap_is_minor(w: &mut dyn World) -> Verdict {
     s.continue_(area.range(), 0)?.done(area.page_size)?;
     expect("byte", s.loaded(who)?, 7)
 }
+
+/// A page of an object that holds 7 in both halves, swapped out.
+fn swapped_object(s: &mut Stage<'_>) -> Verdict<(Area, Fd)> {
+    if !s.profile().has_swap {
+        return skip("no swap here and no swap file could be made");
+    }
+    let area = s.map(Memory::Shmem, 1)?;
+    let Some(fd) = area.object else { return skip("no object") };
+    for half in [0, area.page_size / 2] {
+        s.store(area.at(0) + half, 7)?;
+    }
+    s.advise(area.range(), advice::PAGEOUT)?;
+    Ok((area, fd))
+}
+
+/// Expects the first half of the page to hold what it held, and the second half zeros.
+fn expect_cut(s: &mut Stage<'_>, area: &Area) -> Verdict {
+    expect("kept", s.load(area.at(0))?, 7)?;
+    expect("cut", s.load(area.at(0) + area.page_size / 2)?, 0)
+}
+
+/// A cut through a page in swap reads zeros when the object grows again (section 9).
+pub(super) fn a_cut_through_it_reads_zeros(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::bare(w)?;
+    let (area, fd) = swapped_object(&mut s)?;
+    s.value(Call::Resize { fd, len: area.page_size / 2 })?;
+    s.value(Call::Resize { fd, len: area.page_size })?;
+    expect_cut(&mut s, &area)
+}
+
+/// A hole in a part of a page in swap reads zeros (section 9).
+pub(super) fn a_hole_in_a_part_of_it_reads_zeros(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::bare(w)?;
+    let (area, fd) = swapped_object(&mut s)?;
+    let half = area.page_size / 2;
+    s.value(Call::Punch { fd, offset: half, len: half })?;
+    expect_cut(&mut s, &area)
+}
