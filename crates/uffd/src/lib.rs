@@ -79,7 +79,9 @@ pub use fdinfo::Queue;
 pub use features::Features;
 pub use foreign::{ForeignUffd, UnboundForeignUffd};
 pub use handshake::{HandshakeError, Refusal, Wanted};
-pub use mapping::{Advice, MapError, MapOp, Mapping, MappingBuilder, Protection, Seals};
+pub use mapping::{
+    Advice, MapError, MapOp, Mapping, MappingBuilder, Protection, Seals, prefer_huge_pages,
+};
 pub use messages::{Event, Fault, FaultKind, MessageBatch};
 pub use open::{Attempt, Capabilities, OpenError, OpenOptions, Route, Step, UnboundUffd, probe};
 pub use ops::{ContinueMode, CopyMode, MoveMode, PoisonMode, RwpMode, WpMode, ZeropageMode};

@@ -6,7 +6,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::{Buf, BytesMut};
 use faultless_pages::Bytes;
+use faultless_uffd::prefer_huge_pages;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -19,30 +21,32 @@ const ALIGNMENT: Bytes = Bytes::kib(4);
 /// Of so many blocks one is left for writers that wait, when background work takes the others.
 const RESERVE: usize = 4;
 
-/// A block of the pool.
+/// Memory is asked for in stretches of this size, so that the system can give huge pages: less to
+/// fault in, and a direct write of them is one stretch for the disk too.
+const SLAB: Bytes = Bytes::mib(16);
+
+/// A block of the pool: a part of a slab, at a multiple of [`ALIGNMENT`].
 #[derive(Debug)]
-struct Block {
-    /// A little more than needed, as memory comes unaligned.
-    memory: Box<[u8]>,
-    start: usize,
-}
+struct Block(BytesMut);
 
 impl Block {
-    /// What a block takes.
-    const TAKES: Bytes = Bytes(BLOCK.0 + ALIGNMENT.0);
-
-    fn new() -> Block {
-        let memory = vec![0; Block::TAKES.as_usize()].into_boxed_slice();
-        let start = memory.as_ptr().align_offset(ALIGNMENT.as_usize());
-        Block { memory, start }
+    /// Cuts a slab of so many blocks.
+    fn slab(count: usize) -> Vec<Block> {
+        let len = count * BLOCK.as_usize();
+        // A little more than needed, as memory comes unaligned.
+        let mut slab = BytesMut::zeroed(len + ALIGNMENT.as_usize());
+        // Without them it only takes longer.
+        let _ = prefer_huge_pages(&mut slab);
+        slab.advance(slab.as_ptr().align_offset(ALIGNMENT.as_usize()));
+        (0..count).map(|_| Block(slab.split_to(BLOCK.as_usize()))).collect()
     }
 
     fn first(&self, len: usize) -> &[u8] {
-        &self.memory[self.start..][..len]
+        &self.0[..len]
     }
 
     fn first_mut(&mut self, len: usize) -> &mut [u8] {
-        &mut self.memory[self.start..][..len]
+        &mut self.0[..len]
     }
 }
 
@@ -58,6 +62,8 @@ pub(super) struct Pool {
 #[derive(Debug, Default)]
 struct Shelf {
     free: Vec<Block>,
+    /// Blocks there are.
+    made: usize,
     out: usize,
     peak: usize,
 }
@@ -73,6 +79,11 @@ impl Blocks {
     /// Returns how much of them is used.
     pub(super) fn len(&self) -> Bytes {
         self.len
+    }
+
+    /// Returns the memory they take.
+    pub(super) fn takes(&self) -> Bytes {
+        Bytes(self.blocks.len() as u64 * BLOCK.0)
     }
 
     /// Forgets what lies behind `len`.
@@ -105,13 +116,26 @@ impl port::Piece for Blocks {
     }
 }
 
+impl Shelf {
+    /// Makes blocks until so many are free; there are never more than `limit`.
+    fn make(&mut self, wanted: usize, limit: usize) {
+        while self.free.len() < wanted {
+            let slab = SLAB.as_usize() / BLOCK.as_usize();
+            let count = slab.min(limit - self.made);
+            // The first ones first: what follows in memory is one stretch for the disk.
+            self.free.extend(Block::slab(count).into_iter().rev());
+            self.made += count;
+        }
+    }
+}
+
 impl Pool {
     /// Makes a pool of at most `limit`, but never less than two of the largest pieces.
     ///
     /// # Errors
     /// `EMFILE`, `ENFILE`: no descriptor for waking a waiting saver.
     pub(super) fn new(limit: Bytes, largest: Bytes) -> Result<Arc<Pool>, rustix::io::Errno> {
-        let blocks = limit.0 / Block::TAKES.0;
+        let blocks = limit.0 / BLOCK.0;
         let least = 2 * largest.0.div_ceil(BLOCK.0) + RESERVE as u64;
         let limit = usize::try_from(blocks.max(least)).unwrap_or(usize::MAX);
         let returned = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -129,11 +153,9 @@ impl Pool {
         }
         shelf.out += wanted;
         shelf.peak = shelf.peak.max(shelf.out);
-        let kept = shelf.free.len().saturating_sub(wanted);
-        let mut blocks = shelf.free.split_off(kept);
-        let fresh = wanted - blocks.len();
-        drop(shelf);
-        blocks.extend((0..fresh).map(|_| Block::new()));
+        shelf.make(wanted, self.limit);
+        let kept = shelf.free.len() - wanted;
+        let blocks = shelf.free.split_off(kept);
         Some(Blocks { blocks, len })
     }
 
@@ -147,9 +169,14 @@ impl Pool {
         let _ = rustix::io::write(&self.returned, &1u64.to_ne_bytes());
     }
 
+    /// Returns what may lie elsewhere for some time: whoever finds no room has given away more.
+    pub(super) fn spare(&self) -> Bytes {
+        Bytes((self.limit / RESERVE) as u64 * BLOCK.0)
+    }
+
     /// Returns the most that was out at once.
     pub(super) fn peak(&self) -> Bytes {
-        Bytes(self.shelf().peak as u64 * Block::TAKES.0)
+        Bytes(self.shelf().peak as u64 * BLOCK.0)
     }
 
     /// Returns a descriptor that is readable after blocks came back.
@@ -175,7 +202,7 @@ mod tests {
 
     #[test]
     fn background_work_leaves_room_for_those_who_wait() {
-        let limit = Bytes(16 * Block::TAKES.0);
+        let limit = Bytes(16 * BLOCK.0);
         let pool = Pool::new(limit, Bytes::kib(64)).expect("a pool");
         let mut held = Vec::new();
         while let Some(blocks) = pool.take(BLOCK, false) {
@@ -204,9 +231,24 @@ mod tests {
 
     #[test]
     fn blocks_can_be_written_directly() {
-        let pool = Pool::new(Bytes::mib(1), BLOCK).expect("a pool");
-        let blocks = pool.take(Bytes::kib(100), true).expect("room");
+        let pool = Pool::new(Bytes::mib(20), BLOCK).expect("a pool");
         let aligned = |part: &[u8]| part.as_ptr().align_offset(ALIGNMENT.as_usize()) == 0;
+        // More than a slab.
+        let blocks = pool.take(Bytes::kib((20 << 10) - 4), true).expect("room");
         assert!(blocks.filled().all(aligned));
+        assert_eq!(blocks.filled().map(<[u8]>::len).sum::<usize>(), (20 << 20) - 4096);
+    }
+
+    #[test]
+    fn who_finds_no_room_has_given_away_more_than_is_held_back() {
+        for (limit, largest) in [(0, 64), (0, 2048), (1, 64), (64, 512), (64, 2048)] {
+            let pool = Pool::new(Bytes::mib(limit), Bytes::kib(largest)).expect("a pool");
+            let mut held = Vec::new();
+            while let Some(blocks) = pool.take(Bytes::kib(largest), false) {
+                held.push(blocks);
+            }
+            let given: u64 = held.iter().map(|blocks| blocks.takes().0).sum();
+            assert!(given >= pool.spare().0, "{limit} MiB, {largest} KiB");
+        }
     }
 }

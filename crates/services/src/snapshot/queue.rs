@@ -2,7 +2,8 @@
 //!
 //! A disk takes longer for four writes than for one, and so does waking up after each: pieces that
 //! follow each other in the core are handed out together. Where the order is free they are handed
-//! out by address, in one sweep after the other, so that more of them meet.
+//! out by address, in one sweep after the other, and not before some have come together, so that
+//! more of them meet.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use faultless_pages::{Bytes, Va};
 use super::buffer::Blocks;
 
 /// So much is handed out together: a disk gains little from longer writes.
-const TOGETHER: Bytes = Bytes::mib(2);
+const TOGETHER: Bytes = Bytes::mib(4);
 
 /// A piece on its way.
 pub(super) struct Job {
@@ -38,6 +39,14 @@ impl Job {
         }
     }
 
+    /// Returns the memory it takes, which can be more than its length.
+    fn takes(&self) -> Bytes {
+        match &self.data {
+            Data::Pooled(blocks) => blocks.takes(),
+            Data::Own(data) => Bytes::from(data.len()),
+        }
+    }
+
     /// Returns its content, in order.
     pub(super) fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let (pooled, own) = match &self.data {
@@ -56,6 +65,8 @@ impl Job {
 pub(super) struct Queue {
     /// Whether pieces may be taken in another order than they came in.
     sorted: bool,
+    /// So much memory must have come together before some is handed out.
+    enough: Bytes,
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
@@ -65,15 +76,28 @@ struct Waiting {
     /// By address, or by number where the order counts.
     jobs: BTreeMap<u64, Job>,
     count: u64,
+    /// The memory they take.
+    takes: Bytes,
     /// Where the sweep goes on.
     next: u64,
     closed: bool,
 }
 
 impl Queue {
-    /// Makes an empty queue; `sorted` allows another order than that of coming in.
-    pub(super) fn new(sorted: bool) -> Queue {
-        Queue { sorted, waiting: Mutex::default(), changed: Condvar::new() }
+    /// Makes an empty queue that keeps the order of coming in.
+    pub(super) fn in_order() -> Queue {
+        Queue::new(false, Bytes::ZERO)
+    }
+
+    /// Makes an empty queue that hands out by address, once pieces that take `enough` memory wait.
+    ///
+    /// Who puts pieces in must be able to hold that much, or nobody gets any.
+    pub(super) fn by_address(enough: Bytes) -> Queue {
+        Queue::new(true, enough)
+    }
+
+    fn new(sorted: bool, enough: Bytes) -> Queue {
+        Queue { sorted, enough, waiting: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Says whether pieces may be taken in another order than they came in.
@@ -85,10 +109,14 @@ impl Queue {
     pub(super) fn put(&self, job: Job) {
         let mut waiting = self.waiting();
         waiting.count += 1;
+        waiting.takes.0 += job.takes().0;
         let key = if self.sorted { job.at.0 } else { waiting.count };
         waiting.jobs.insert(key, job);
+        let is_ready = waiting.is_ready(self.enough);
         drop(waiting);
-        self.changed.notify_one();
+        if is_ready {
+            self.changed.notify_one();
+        }
     }
 
     /// Lets everybody go who waits for more.
@@ -99,7 +127,7 @@ impl Queue {
 
     /// Waits for pieces and takes some that follow each other; none when there will be none.
     pub(super) fn take(&self) -> Vec<Job> {
-        let is_idle = |waiting: &mut Waiting| waiting.jobs.is_empty() && !waiting.closed;
+        let is_idle = |waiting: &mut Waiting| !waiting.is_ready(self.enough) && !waiting.closed;
         let waiting = self.changed.wait_while(self.waiting(), is_idle);
         waiting.unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -111,6 +139,10 @@ impl Queue {
 }
 
 impl Waiting {
+    fn is_ready(&self, enough: Bytes) -> bool {
+        !self.jobs.is_empty() && self.takes >= enough
+    }
+
     fn take(&mut self) -> Vec<Job> {
         let mut taken: Vec<Job> = Vec::new();
         let mut len = Bytes::ZERO;
@@ -119,6 +151,7 @@ impl Waiting {
         while let Some(entry) = next.and_then(|key| self.jobs.remove_entry(&key)) {
             let (key, job) = entry;
             len.0 += job.len().0;
+            self.takes.0 -= job.takes().0;
             self.next = key + 1;
             taken.push(job);
             let last = taken.last().expect("one was pushed");
@@ -145,19 +178,34 @@ mod tests {
 
     #[test]
     fn what_follows_is_taken_together_up_to_a_length() {
-        let queue = Queue::new(true);
-        for at in [3, 0, 1, 2, 4] {
-            queue.put(job(at << 10, 1024));
+        let queue = Queue::by_address(Bytes::ZERO);
+        for at in [6, 0, 2, 4, 8] {
+            queue.put(job(at << 10, 2048));
         }
         queue.put(job(100 << 10, 64));
         queue.close();
         let taken: Vec<_> = (0..5).map(|_| taken(&queue)).collect();
-        assert_eq!(taken, [vec![0, 1024], vec![2048, 3072], vec![4096], vec![102_400], vec![]]);
+        assert_eq!(taken, [vec![0, 2048], vec![4096, 6144], vec![8192], vec![102_400], vec![]]);
+    }
+
+    #[test]
+    fn little_waits_for_more_until_there_will_be_none() {
+        let queue = Queue::by_address(Bytes::mib(2));
+        let is_ready = || queue.waiting().is_ready(queue.enough);
+        queue.put(job(0, 1024));
+        assert!(!is_ready());
+        queue.put(job(1 << 10, 1024));
+        assert!(is_ready());
+        assert_eq!(taken(&queue), [0, 1024]);
+        queue.put(job(7 << 10, 1024));
+        assert!(!is_ready());
+        queue.close();
+        assert_eq!(taken(&queue), [7 << 10]);
     }
 
     #[test]
     fn a_sweep_goes_on_before_it_begins_anew() {
-        let queue = Queue::new(true);
+        let queue = Queue::by_address(Bytes::ZERO);
         queue.put(job(500, 64));
         assert_eq!(taken(&queue), [500]);
         queue.put(job(100, 64));
@@ -168,7 +216,7 @@ mod tests {
 
     #[test]
     fn where_the_order_counts_it_is_kept() {
-        let queue = Queue::new(false);
+        let queue = Queue::in_order();
         for at in [900, 100, 164, 64] {
             queue.put(job(at, 64));
         }

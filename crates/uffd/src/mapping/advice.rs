@@ -1,6 +1,6 @@
 //! What can be asked of mapped memory: advice, protection.
 
-use faultless_pages::VaRange;
+use faultless_pages::{Bytes, VaRange};
 use rustix::mm::{MprotectFlags, ProtFlags, mprotect};
 
 use super::{MapError, MapOp, Mapping};
@@ -88,6 +88,29 @@ pub enum Advice {
     GuardInstall = 102,
     /// Undoes [`GuardInstall`](Self::GuardInstall): the pages read as zeros.
     GuardRemove = 103,
+}
+
+/// Asks for huge pages under memory of this process: [`Advice::HugePage`] for its whole pages,
+/// whose content stays as it is.
+///
+/// # Errors
+/// `INVAL`: this kernel has no transparent huge pages.
+///
+/// # Kernel
+/// `madvise(2)`, `MADV_HUGEPAGE` (2.6.38).
+pub fn prefer_huge_pages(memory: &mut [u8]) -> Result<(), MapError> {
+    let page = rustix::param::page_size();
+    let before = memory.as_ptr().align_offset(page).min(memory.len());
+    let pages = &mut memory[before..];
+    let len = pages.len() - pages.len() % page;
+    let advice = Advice::HugePage;
+    // SAFETY: the pages lie in memory the caller has for itself, and keep their content.
+    match unsafe { libc::madvise(pages.as_mut_ptr().cast(), len, advice as i32) } {
+        0 => Ok(()),
+        _ => {
+            Err(MapError { op: MapOp::Advise(advice), len: Bytes::from(len), errno: last_errno() })
+        }
+    }
 }
 
 impl Mapping {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use faultless_pages::{Bytes, PageSize, Va, VaRange};
 use rustix::mm::munmap;
 
-pub use advice::{Advice, Protection};
+pub use advice::{Advice, Protection, prefer_huge_pages};
 pub use builder::MappingBuilder;
 pub use error::{MapError, MapOp};
 pub use object::Seals;

@@ -307,3 +307,15 @@ fn hugetlb_memory_private_and_shared() {
     assert!(error.to_string().contains("nr_hugepages"), "{error}");
     drop(pool);
 }
+
+#[test]
+fn huge_pages_are_asked_for_under_any_memory_and_change_no_byte() {
+    let mut memory: Vec<u8> = (0..5 << 20).map(|i: u32| i.to_le_bytes()[1]).collect();
+    let before = memory.clone();
+    match prefer_huge_pages(&mut memory[1..]) {
+        Ok(()) => {}
+        Err(error) => assert_eq!(error.errno, rustix::io::Errno::INVAL, "{error}"),
+    }
+    assert!(memory == before);
+    let _ = prefer_huge_pages(&mut memory[..5]);
+}
