@@ -29,7 +29,6 @@ errnos! {
     ENOENT = 2: "Nothing there.";
     ESRCH = 3: "The process is gone.";
     EINTR = 4: "A signal came first.";
-    EIO = 5: "The content is lost.";
     EBADF = 9: "No such descriptor, or not open for this.";
     EAGAIN = 11: "Not now.";
     ENOMEM = 12: "No memory, or no such address.";
@@ -39,7 +38,6 @@ errnos! {
     EEXIST = 17: "Something is there already.";
     EINVAL = 22: "The arguments make no sense.";
     EMFILE = 24: "No descriptor is free.";
-    ENOSPC = 28: "No room.";
     EHWPOISON = 133: "The memory is broken.";
 }
 

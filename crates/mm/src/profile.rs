@@ -55,8 +55,6 @@ pub struct Profile {
     pub move_batches: bool,
     /// COPY and CONTINUE leave guards alone (7.2).
     pub copy_respects_guards: bool,
-    /// COPY and CONTINUE leave poison alone (7.3).
-    pub copy_respects_poison: bool,
     /// COPY is EAGAIN when it had to read its source with nothing locked and finds another kind
     /// of area afterwards (7.2).
     pub copy_rechecks_area: bool,
@@ -83,7 +81,7 @@ pub struct Bugs {
     pub move_drops_wp: bool,
     /// UNREGISTER wakes nobody where MISSING was not registered.
     pub unregister_leaves_wp_waiters: bool,
-    /// COPY and CONTINUE overwrite poison even where the profile says they do not.
+    /// COPY and CONTINUE overwrite poison (up to 7.2).
     pub copy_over_poison: bool,
     /// A fault does not look again after it queued itself: a page that came meanwhile wakes
     /// nobody, and who is told EEXIST and wakes nobody leaves the thread asleep for good.
@@ -109,6 +107,9 @@ impl Bugs {
         move_forgets_swap_recheck: false,
         walk_forgets_root_check: false,
     };
+
+    /// Those of every kernel up to 7.2.
+    pub const UP_TO_7_2: Bugs = Bugs { copy_over_poison: true, ..Bugs::UP_TO_7_3 };
 }
 
 impl Profile {
@@ -136,14 +137,13 @@ impl Profile {
             move_locks_family: false,
             move_batches: true,
             copy_respects_guards: false,
-            copy_respects_poison: false,
             copy_rechecks_area: false,
             copy_beyond_end: EFAULT,
             continue_beyond_end: EINVAL,
             dropping_wp_is_busy: false,
             written_needs_wp: false,
             identities: false,
-            bugs: Bugs::UP_TO_7_3,
+            bugs: Bugs::UP_TO_7_2,
         }
     }
 
@@ -186,7 +186,7 @@ impl Profile {
         Profile {
             version: KernelVersion::new(7, 3),
             features: KNOWN,
-            copy_respects_poison: true,
+            bugs: Bugs::UP_TO_7_3,
             dropping_wp_is_busy: true,
             written_needs_wp: true,
             ..Profile::linux_7_2()

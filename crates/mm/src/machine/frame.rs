@@ -51,8 +51,6 @@ pub(crate) struct Frame {
     pub(crate) owner: Owner,
     /// Its place in swap, while it is in the swap cache.
     pub(crate) slot: Option<SlotId>,
-    /// The content is lost.
-    pub(crate) poisoned: bool,
     /// Nobody needs the content unless it is stored to: reclaim may drop it.
     pub(crate) lazy: bool,
 }
@@ -65,7 +63,6 @@ const FRESH: Frame = Frame {
     pins: 0,
     owner: Owner::Nobody,
     slot: None,
-    poisoned: false,
     lazy: false,
 };
 

@@ -55,10 +55,10 @@ impl Kernel {
         let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
         let whole = VaRange::new(Va(0), TASK_END);
         let guards = self.lock_areas(space, whole).await;
+        self.zap_tables(space, whole).await;
         {
             let mut state = self.state();
             state.take_areas(space, whole);
-            state.zap_range(space, whole, |_| true);
             state.leave_families(space);
         }
         drop(guards);

@@ -41,7 +41,7 @@ pub struct MapRequest {
     pub shared: bool,
     /// The kernel may drop its pages at any time.
     pub droppable: bool,
-    /// A stack.
+    /// A stack: an area apart from others, which does not grow by itself here.
     pub grows_down: bool,
     /// What lies behind it.
     pub behind: Behind,

@@ -10,7 +10,7 @@
 //! | `access` | loads and stores of threads, of system calls, of other processes |
 //! | `fault`, `fault_anonymous`, `fault_object`, `fault_write` | an access that finds no way |
 //! | `fault_around` | the neighbours that a load brings along |
-//! | `map`, `unmap`, `remap`, `protect`, `pin_down` | changes of the map |
+//! | `map`, `unmap`, `remap`, `transfer`, `protect`, `pin_down` | changes of the map |
 //! | `advise`, `drop_pages`, `guard` | advice on memory |
 //! | `object` | making, reading, writing, sealing objects |
 //! | `punch` | holes in objects, punched or cut off at the end |
@@ -55,6 +55,7 @@ mod remap;
 mod split;
 mod swap_in;
 mod swap_out;
+mod transfer;
 mod unmap;
 mod unshare;
 mod walk;

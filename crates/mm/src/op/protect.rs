@@ -29,10 +29,44 @@ impl Kernel {
         let space = self.state().space_of(who);
         let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
         let guards = self.lock_areas(space, range).await;
-        let result = self.state().protect_range(space, range, protection);
+        let result = self.protect_range(space, range, protection).await;
         drop(guards);
         map.release().await;
         result
+    }
+
+    async fn protect_range(
+        &self,
+        space: SpaceId,
+        range: VaRange,
+        protection: Protection,
+    ) -> Result<(), Errno> {
+        let (pieces, _) = self.state().pieces(space, range);
+        let mut next = range.start();
+        for piece in pieces {
+            if piece.range.start() != next {
+                return Err(ENOMEM);
+            }
+            if protection.write && !piece.may_write {
+                return Err(EACCES);
+            }
+            next = piece.range.end();
+            self.state().change_areas(space, piece.range, |area| area.protection = protection);
+            if !protection.write {
+                self.make_read_only(space, piece.range).await;
+            }
+        }
+        if next == range.end() { Ok(()) } else { Err(ENOMEM) }
+    }
+
+    /// Takes the right to store off every entry of a range.
+    async fn make_read_only(&self, space: SpaceId, range: VaRange) {
+        let parts = self.state().spaces[space].table.tables_in(range);
+        for part in parts {
+            let table = self.lock_table(space, part.start()).await;
+            self.state().make_part_read_only(space, part);
+            table.release().await;
+        }
     }
 }
 
@@ -51,32 +85,7 @@ impl State {
         (pieces, gapless && next == range.end())
     }
 
-    fn protect_range(
-        &mut self,
-        space: SpaceId,
-        range: VaRange,
-        protection: Protection,
-    ) -> Result<(), Errno> {
-        let (pieces, _) = self.pieces(space, range);
-        let mut next = range.start();
-        for piece in pieces {
-            if piece.range.start() != next {
-                return Err(ENOMEM);
-            }
-            if protection.write && !piece.may_write {
-                return Err(EACCES);
-            }
-            next = piece.range.end();
-            self.change_areas(space, piece.range, |area| area.protection = protection);
-            if !protection.write {
-                self.make_read_only(space, piece.range);
-            }
-        }
-        if next == range.end() { Ok(()) } else { Err(ENOMEM) }
-    }
-
-    /// Takes the right to store off every entry of a range.
-    pub(crate) fn make_read_only(&mut self, space: SpaceId, range: VaRange) {
+    fn make_part_read_only(&mut self, space: SpaceId, range: VaRange) {
         let read_only = |entry: Entry| match entry {
             Entry::Present(mapped) => Entry::Present(Mapped { writable: false, ..mapped }),
             other => other,

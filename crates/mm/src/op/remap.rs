@@ -8,6 +8,7 @@ use faultless_uapi::RemapArg;
 use crate::errno::{EFAULT, EINVAL, ENOMEM, Errno};
 use crate::id::{SpaceId, ThreadId};
 use crate::kernel::{Kernel, State};
+use crate::op::transfer::Transfer;
 use crate::process::{Area, TASK_END};
 use crate::sched::{Lock, Mode, Point};
 use crate::userfaultfd::Announcement;
@@ -168,9 +169,8 @@ impl Kernel {
         let message = RemapArg { from: old.start().0, to: new.start().0, len: kept.0 };
         let raised = self.raise_remap(&area, message).await;
         self.pause(Point::Access).await;
-        let walks = self.keep_walks_out(&area).await;
-        self.state().transfer_area(space, &area, old_kept, new, raised.is_some());
-        drop(walks);
+        let transfer = Transfer { space, area, old: old_kept, new, told: raised.is_some() };
+        self.transfer_area(&transfer).await;
         drop(guards);
         told.extend(raised);
         told.extend(shrunk);
@@ -229,82 +229,16 @@ impl State {
 
     /// Adds an area with what it counts for, and merges it with its neighbours.
     pub(crate) fn add_area(&mut self, space: SpaceId, area: Area) {
+        self.insert_area(space, area);
+        self.merge_areas(space, area.range);
+    }
+
+    /// Adds an area with what it counts for.
+    pub(super) fn insert_area(&mut self, space: SpaceId, area: Area) {
         if let Some(object) = area.object() {
             self.machine.objects[object].uses += 1;
         }
         self.spaces[space].areas.insert(area);
-        self.merge_areas(space, area.range);
-    }
-
-    /// Makes the new area and moves every entry of the old range to it. An area whose move is not
-    /// told is no longer registered, and its pages lose what depends on it.
-    fn transfer_area(
-        &mut self,
-        space: SpaceId,
-        area: &Area,
-        old: VaRange,
-        new: VaRange,
-        told: bool,
-    ) {
-        self.split_huge_at(space, old.start());
-        self.split_huge_at(space, old.end());
-        let unused = area.is_anonymous() && area.root.is_none();
-        let linear = if unused { new.start().0 } else { area.linear_of(old.start()) };
-        let moved = Area { id: self.new_area(), range: new, linear, ..*area };
-        let distance = |at: Va| new.start().add(at.since(old.start()));
-        self.move_huge_entries(space, old, &distance);
-        self.move_tables(space, old, &distance);
-        for (at, entry) in self.spaces[space].table.list(old) {
-            let table = &mut self.spaces[space].table;
-            table.set(at, None);
-            table.set(distance(at), Some(entry));
-        }
-        self.add_area(space, moved);
-        if area.registration.is_some() && !told {
-            self.forget_registration(space, new);
-            let before = Area { range: new, ..*area };
-            self.clear_protection_moved(space, &before);
-        }
-    }
-
-    /// Makes tables at the new place for those at the old, be they empty. One that moves whole is
-    /// taken along.
-    fn move_tables(&mut self, space: SpaceId, old: VaRange, to: &dyn Fn(Va) -> Va) {
-        let table = &mut self.spaces[space].table;
-        let (span, page) = (table.span(), self.profile.page());
-        for made in table.made_in(old) {
-            let Some(part) = made.intersect(old) else { continue };
-            if part == made && to(part.start()).is_aligned(span) {
-                table.move_table(part.start(), to(part.start()));
-            } else {
-                table.add_table(to(part.start()));
-                table.add_table(to(Va(part.end().0 - page.0)));
-            }
-        }
-    }
-
-    /// The new area has merged with neighbours by now, even with the one it comes from if that was
-    /// never written to; they are no longer registered either.
-    fn forget_registration(&mut self, space: SpaceId, new: VaRange) {
-        if let Some(merged) = self.area(space, new.start()) {
-            let areas = &mut self.spaces[space].areas;
-            areas.change(merged.range, |area| area.registration = None);
-        }
-    }
-
-    /// Moves huge entries whole where the new place allows it, and splits the others.
-    fn move_huge_entries(&mut self, space: SpaceId, old: VaRange, to: &dyn Fn(Va) -> Va) {
-        let span = self.spaces[space].table.span();
-        let huge: Vec<_> = self.spaces[space].table.huge_in(old).collect();
-        for (at, entry) in huge {
-            if to(at).is_aligned(span) {
-                let table = &mut self.spaces[space].table;
-                table.set_huge(at, None);
-                table.set_huge(to(at), Some(entry));
-            } else {
-                self.split_huge(space, at);
-            }
-        }
     }
 
     /// An area that was emptied by a move has no pages, so it begins a family of its own.

@@ -6,7 +6,7 @@ use faultless_pages::{Bytes, Va, VaRange};
 
 use crate::errno::{EINVAL, Errno};
 use crate::id::{SpaceId, ThreadId};
-use crate::kernel::{Kernel, State};
+use crate::kernel::{Guard, Kernel, State};
 use crate::process::{Space, TASK_END};
 use crate::sched::{Lock, Mode, Point};
 use crate::userfaultfd::Announcement;
@@ -29,18 +29,37 @@ impl Kernel {
     /// Takes areas and pages of a range away, under the map's lock; returns the events that are
     /// to be told once it is given back.
     pub(crate) async fn remove_range(&self, space: SpaceId, range: VaRange) -> Vec<Announcement> {
-        let guards = self.lock_areas(space, range).await;
+        let mut guards = self.lock_areas(space, range).await;
         let raised = self.raise_unmap(space, range).await;
-        self.state().take_areas(space, range);
-        // Areas go first, pages after: a fault finds no area, an access may still find a page.
+        guards.extend(self.cut_area(space, range.start()));
+        guards.extend(self.cut_area(space, range.end()));
+        // Pages go first, and areas when no entry is left: until then a walk finds what maps a
+        // page. A fault waits for the areas to be gone, an access may still find a page.
         self.pause(Point::Access).await;
+        self.zap_tables(space, range).await;
         {
             let mut state = self.state();
-            state.zap_range(space, range, |_| true);
+            state.take_areas(space, range);
             state.drop_tables(space, range);
         }
         drop(guards);
         raised
+    }
+
+    /// Cuts the area that holds an address there; the second part is locked as the first is.
+    fn cut_area(&self, space: SpaceId, at: Va) -> Option<Guard> {
+        let second = self.state().split_area(space, at)?;
+        self.try_lock(Lock::Area(second), Mode::Exclusive)
+    }
+
+    /// Drops every entry of a range, table by table.
+    pub(crate) async fn zap_tables(&self, space: SpaceId, range: VaRange) {
+        let parts = self.state().spaces[space].table.tables_in(range);
+        for part in parts {
+            let table = self.lock_table(space, part.start()).await;
+            self.state().zap_range(space, part, |_| true);
+            table.release().await;
+        }
     }
 
     /// Tells events one after the other, each waited for.
@@ -72,10 +91,8 @@ impl State {
         }
     }
 
-    /// Takes the areas of a range out, cutting those that reach beyond it.
+    /// Takes the areas of a range out, which must not cut any.
     pub(crate) fn take_areas(&mut self, space: SpaceId, range: VaRange) {
-        self.split_area(space, range.start());
-        self.split_area(space, range.end());
         for area in self.spaces[space].areas.take(range) {
             if let Some(object) = area.object() {
                 self.machine.put_object(object);

@@ -51,8 +51,10 @@ pub(crate) struct Registration {
 pub(crate) struct Traits {
     pub(crate) locked: bool,
     pub(crate) dont_fork: bool,
+    /// Its pages may be merged with pages that hold the same.
     pub(crate) mergeable: bool,
     pub(crate) droppable: bool,
+    /// Was asked for as a stack. It does not grow here, but is not one area with another either.
     pub(crate) grows_down: bool,
     /// Wants transparent huge pages.
     pub(crate) huge: bool,

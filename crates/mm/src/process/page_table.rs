@@ -162,6 +162,15 @@ impl PageTable {
         starts.map(|start| VaRange::of(*start, self.span.bytes())).collect()
     }
 
+    /// The parts of a range that lie in one table each, where there is a table, be it empty, or a
+    /// huge entry.
+    pub(crate) fn occupied(&self, range: VaRange) -> Vec<VaRange> {
+        let huge = self.huge_in(range).map(|(at, _)| VaRange::of(at, self.span.bytes()));
+        let mut parts: Vec<VaRange> = self.made_in(range).into_iter().chain(huge).collect();
+        parts.sort_unstable_by_key(|part| part.start());
+        parts.into_iter().filter_map(|part| part.intersect(range)).collect()
+    }
+
     /// Base entries in a range, in order.
     pub(crate) fn small_in(&self, range: VaRange) -> impl Iterator<Item = (Va, Entry)> + '_ {
         self.small.range(range.start()..range.end()).map(|(at, entry)| (*at, *entry))

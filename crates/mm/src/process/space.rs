@@ -9,7 +9,7 @@ use alloc::collections::BTreeSet;
 use faultless_pages::{PageSize, Va, VaRange};
 
 use crate::errno::{ESRCH, Errno};
-use crate::id::{FrameId, RootId, SpaceId};
+use crate::id::{AreaId, FrameId, RootId, SpaceId};
 use crate::kernel::State;
 use crate::machine::{Kind, Machine, Owner};
 use crate::process::area::Area;
@@ -119,15 +119,15 @@ impl State {
         }
     }
 
-    /// Cuts the area that holds an address there.
-    pub(crate) fn split_area(&mut self, space: SpaceId, at: Va) {
+    /// Cuts the area that holds an address there; returns the name of the second part.
+    pub(crate) fn split_area(&mut self, space: SpaceId, at: Va) -> Option<AreaId> {
         let new = self.new_area();
-        if let Some(area) = self.spaces[space].areas.split(at, new) {
-            self.split_huge_at(space, at);
-            if let Some(object) = area.object() {
-                self.machine.objects[object].uses += 1;
-            }
+        let second = self.spaces[space].areas.split(at, new)?;
+        self.split_huge_at(space, at);
+        if let Some(object) = second.object() {
+            self.machine.objects[object].uses += 1;
         }
+        Some(second.id)
     }
 
     /// Merges what is alike in a range and at its ends.

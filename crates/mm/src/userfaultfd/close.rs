@@ -77,10 +77,8 @@ impl Kernel {
         let owned = self.state().areas_of(id, space);
         for area in owned {
             let guard = self.lock(Lock::Area(area.id), Mode::Exclusive).await;
-            let mut state = self.state();
-            state.clear_protection(space, &area);
-            state.change_areas(space, area.range, |area| area.registration = None);
-            drop(state);
+            self.clear_protection(space, &area).await;
+            self.state().change_areas(space, area.range, |area| area.registration = None);
             drop(guard);
         }
         map.release().await;

@@ -3,7 +3,7 @@
 use faultless_uapi::UffdioContinue;
 use faultless_uapi::mode::continue_;
 
-use crate::errno::{EFAULT, EINVAL, EIO, Errno};
+use crate::errno::{EFAULT, EINVAL, Errno};
 use crate::id::ContextId;
 use crate::kernel::Kernel;
 use crate::userfaultfd::fill::{Filling, Order, Target};
@@ -37,9 +37,6 @@ impl Kernel {
         let beyond = self.state().profile.continue_beyond_end;
         self.state().check_end(target, beyond)?;
         let (frame, folio) = self.lock_cached(object, offset).await?.ok_or(EFAULT)?;
-        if self.state().machine.frames[frame].poisoned {
-            return Err(EIO);
-        }
         let table = self.lock_table(target.space, target.at).await;
         {
             let mut state = self.state();

@@ -246,9 +246,7 @@ impl State {
         let free = match entry {
             None | Some(Entry::Marker(Marker::WriteProtected)) => true,
             Some(Entry::Marker(Marker::Guard { .. })) => !profile.copy_respects_guards,
-            Some(Entry::Marker(Marker::Poison { .. })) => {
-                !profile.copy_respects_poison || profile.bugs.copy_over_poison
-            }
+            Some(Entry::Marker(Marker::Poison { .. })) => profile.bugs.copy_over_poison,
             Some(_) => false,
         };
         if free { Ok(()) } else { Err(EEXIST) }

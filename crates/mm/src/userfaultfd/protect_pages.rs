@@ -94,6 +94,13 @@ impl Kernel {
         }
     }
 
+    /// Takes protection and its markers off the pages of an area, if it reports any.
+    pub(super) async fn clear_protection(&self, space: SpaceId, area: &Area) {
+        if area.reports(register::WP | register::RWP) {
+            self.protect_area(space, area, false).await;
+        }
+    }
+
     /// Takes the argument of a request in, unless an event is pending.
     pub(super) async fn protect_argument<const N: usize>(
         &self,
@@ -195,13 +202,6 @@ impl State {
             table.set(at, freed(area, entry));
         } else if let Some(entry) = table.huge(at) {
             table.set_huge(at, freed(area, entry));
-        }
-    }
-
-    /// Takes protection and its markers off the pages of an area, if it reports any.
-    pub(crate) fn clear_protection(&mut self, space: SpaceId, area: &Area) {
-        if area.reports(register::WP | register::RWP) {
-            self.protect_part(space, area, area.range, false);
         }
     }
 

@@ -21,7 +21,7 @@ impl Kernel {
         self.state().check_unregister(id, range)?;
         let registered = self.state().registered_in(space, range);
         for area in registered {
-            self.unregister_area(space, &area);
+            self.unregister_area(space, &area).await;
         }
         drop(areas);
         map.release().await;
@@ -29,15 +29,14 @@ impl Kernel {
     }
 
     /// Wakes, unprotects and unregisters one area or a part of one, under the map's lock.
-    fn unregister_area(&self, space: SpaceId, area: &Area) {
+    async fn unregister_area(&self, space: SpaceId, area: &Area) {
         let Some(registration) = area.registration else { return };
         let forgets = self.state().profile.bugs.unregister_leaves_wp_waiters;
         if registration.modes & register::MISSING != 0 || !forgets {
             self.wake_range(registration.context, area.range);
         }
-        let mut state = self.state();
-        state.clear_protection(space, area);
-        state.change_areas(space, area.range, |area| area.registration = None);
+        self.clear_protection(space, area).await;
+        self.state().change_areas(space, area.range, |area| area.registration = None);
     }
 }
 

@@ -37,7 +37,7 @@ impl Bug {
             name: "copy-over-poison",
             races: false,
             theme: &[Deed::Register, Deed::Poison, Deed::Copy],
-            field: |model| &mut model.copy_respects_poison,
+            field: |model| &mut model.bugs.copy_over_poison,
         },
         Bug {
             name: "lost-wake",
