@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::command::{cargo, on_path, run as run_command, workspace_root};
 use crate::vm::cross_check;
-use crate::{test, tidy};
+use crate::{fuzz, test, tidy};
 
 /// Runs all steps; `Ok(false)` if any failed.
 pub(crate) fn run() -> Result<bool> {
@@ -39,6 +39,7 @@ pub(crate) fn run() -> Result<bool> {
     step("doc", run_command(cargo_in(&root).env("RUSTDOCFLAGS", "-D warnings").args(doc))?);
     step("tidy", tidy::run(&root)?);
     step("aarch64", cross_check::run()?);
+    step("fuzz", fuzz::run(&fuzz::Args::default())?);
     if !failed.is_empty() {
         println!("failed before the tests: {}", failed.join(", "));
     }

@@ -1,7 +1,7 @@
 //! Every chore of the project, as `cargo xtask NAME`.
 //!
 //! [`mod@test`] runs the tests and counts them, [`ci`] is what must pass before a change lands,
-//! [`differential`] compares the kernel with its model, [`vm`] runs the tests on other kernels and
+//! [`differential`] compares the kernel with its model, [`fuzz`] damages what decoders read, [`vm`] runs the tests on other kernels and
 //! architectures, [`soak`] holds the long runs. The same program is the first process inside the
 //! machines that `vm` boots ([`vm::guest`]).
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ mod ci;
 mod command;
 mod debian;
 mod differential;
+mod fuzz;
 mod soak;
 mod tally;
 mod test;
@@ -43,6 +44,8 @@ enum Chore {
     Vm(vm::Args),
     /// Run random programs on the running kernel and on the model of it, and compare
     Differential(differential::Args),
+    /// Feed damaged input to every decoder of outside bytes
+    Fuzz(fuzz::Args),
     /// The long runs: many snapshots, many kills, real servers
     Soak(soak::Args),
     /// The first process inside a machine booted by `vm`; not for use outside one
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Chore::Ci => ci::run(),
         Chore::Vm(args) => vm::run(&args),
         Chore::Differential(args) => differential::run(&args),
+        Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Soak(args) => soak::run(&args),
         Chore::VmGuest(args) => vm::guest::run(&args),
     };

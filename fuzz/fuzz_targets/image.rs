@@ -1,0 +1,6 @@
+//! The target `image` under libFuzzer; what it does is in the library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    faultless_fuzz::targets::image::run(data);
+});
