@@ -38,6 +38,7 @@ errnos! {
     EEXIST = 17: "Something is there already.";
     EINVAL = 22: "The arguments make no sense.";
     EMFILE = 24: "No descriptor is free.";
+    ENOTTY = 25: "There is no such request.";
     EHWPOISON = 133: "The memory is broken.";
 }
 

@@ -1,12 +1,12 @@
 //! Which kernel is played: what it offers, where versions differ, which historic bugs are on.
 //!
-//! A profile is plain data. A feature is taken away by clearing its bit; a behaviour is changed
+//! A profile is plain data, made of a version. A feature is taken away by clearing its bit; a behaviour is changed
 //! by setting its field; a [`Bugs`] field brings a bug back that kernels once had, so that tests
 //! can prove that they would find it.
 
 use faultless_pages::{Bytes, PageSize};
 use faultless_uapi::KernelVersion;
-use faultless_uapi::feature::{FEATURE_RWP, FEATURE_RWP_ASYNC, KNOWN};
+use faultless_uapi::feature::{Feature, HISTORY};
 
 use crate::errno::{EFAULT, EINVAL, ENOMEM, Errno};
 
@@ -32,6 +32,25 @@ pub struct Profile {
     pub frames: usize,
     /// Memory errors are modelled as such (`CONFIG_MEMORY_FAILURE`).
     pub has_memory_failure: bool,
+    /// WRITEPROTECT spans areas and holes (6.4).
+    pub protection_spans_areas: bool,
+    /// CONTINUE can bring pages write-protected (6.4).
+    pub continue_takes_wp: bool,
+    /// COPY checks its source as a range before it looks at memory (6.6).
+    pub copy_checks_its_source: bool,
+    /// PAGEMAP_SCAN exists (6.7).
+    pub has_scan: bool,
+    /// An object sealed against writes can be mapped shared, to read (6.7).
+    pub shares_sealed_objects: bool,
+    /// Faults and requests that fill lock the area only, not the map (faults since 6.7, requests
+    /// since 6.9; here both at once).
+    pub locks_areas: bool,
+    /// Droppable memory exists (6.11).
+    pub has_droppable: bool,
+    /// Closing the last descriptor takes protection off the pages (6.12).
+    pub closing_clears_protection: bool,
+    /// An area that moves without being told of loses its protection too (6.13).
+    pub moved_area_loses_wp: bool,
     /// Guards exist (6.13).
     pub has_guards: bool,
     /// DONTNEED gives empty page tables back (6.14, as configured on most machines).
@@ -113,84 +132,83 @@ impl Bugs {
 }
 
 impl Profile {
-    /// Linux 6.18, with everything offered.
+    /// The kernel of a version on x86-64, with everything it can be configured to offer. What
+    /// was mended in a stable release is as in its first.
+    ///
+    /// Bugs that were mended by now are off, those of its MOVE too: switch them on in
+    /// [`Profile::bugs`].
     #[must_use]
-    pub fn linux_6_18() -> Profile {
+    pub fn of(version: KernelVersion) -> Profile {
+        let since = |major, minor| version >= KernelVersion::new(major, minor);
+        let offered = HISTORY.iter().filter(|feature| feature.since <= version);
         Profile {
-            version: KernelVersion::new(6, 18),
+            version,
             page_size: PageSize::KIB4,
-            features: KNOWN & !(FEATURE_RWP | FEATURE_RWP_ASYNC),
+            features: offered.map(Feature::mask).sum(),
             unprivileged_allowed: false,
             transparent_huge_page: Some(PageSize::MIB2),
             hugetlb: Some((PageSize::MIB2, 64)),
             swap_slots: 1 << 16,
             frames: 1 << 24,
             has_memory_failure: false,
-            has_guards: true,
-            reclaims_tables: true,
-            shows_guards: true,
-            pending_event_in_out_field: true,
-            refuses_foreign_unregister: true,
-            refuses_droppable: true,
-            huge_zeros_grow: true,
-            moves_many_areas: true,
-            move_locks_family: false,
-            move_batches: true,
-            copy_respects_guards: false,
-            copy_rechecks_area: false,
-            copy_beyond_end: EFAULT,
-            continue_beyond_end: EINVAL,
-            dropping_wp_is_busy: false,
-            written_needs_wp: false,
+            protection_spans_areas: since(6, 4),
+            continue_takes_wp: since(6, 4),
+            copy_checks_its_source: since(6, 6),
+            has_scan: since(6, 7),
+            shares_sealed_objects: since(6, 7),
+            locks_areas: since(6, 9),
+            has_droppable: since(6, 11),
+            closing_clears_protection: since(6, 12),
+            moved_area_loses_wp: since(6, 13),
+            has_guards: since(6, 13),
+            huge_zeros_grow: since(6, 13),
+            reclaims_tables: since(6, 14),
+            shows_guards: since(6, 15),
+            pending_event_in_out_field: since(6, 15),
+            refuses_foreign_unregister: since(6, 17),
+            refuses_droppable: since(6, 17),
+            moves_many_areas: since(6, 17),
+            move_locks_family: !since(6, 18),
+            move_batches: since(6, 18),
+            copy_respects_guards: since(7, 2),
+            copy_rechecks_area: since(7, 2),
+            copy_beyond_end: if since(7, 2) { ENOMEM } else { EFAULT },
+            continue_beyond_end: if since(7, 2) { EFAULT } else { EINVAL },
+            dropping_wp_is_busy: since(7, 3),
+            written_needs_wp: since(7, 3),
             identities: false,
-            bugs: Bugs::UP_TO_7_2,
+            bugs: if since(7, 3) { Bugs::UP_TO_7_3 } else { Bugs::UP_TO_7_2 },
         }
     }
 
-    /// Linux 6.12 as released, without later fixes. What its MOVE did wrong with pages in swap is
-    /// switched on in [`Profile::bugs`].
+    /// Linux 6.1.
+    #[must_use]
+    pub fn linux_6_1() -> Profile {
+        Profile::of(KernelVersion::new(6, 1))
+    }
+
+    /// Linux 6.12.
     #[must_use]
     pub fn linux_6_12() -> Profile {
-        Profile {
-            version: KernelVersion::new(6, 12),
-            has_guards: false,
-            reclaims_tables: false,
-            shows_guards: false,
-            pending_event_in_out_field: false,
-            refuses_foreign_unregister: false,
-            refuses_droppable: false,
-            huge_zeros_grow: false,
-            moves_many_areas: false,
-            move_locks_family: true,
-            move_batches: false,
-            ..Profile::linux_6_18()
-        }
+        Profile::of(KernelVersion::new(6, 12))
+    }
+
+    /// Linux 6.18.
+    #[must_use]
+    pub fn linux_6_18() -> Profile {
+        Profile::of(KernelVersion::new(6, 18))
     }
 
     /// Linux 7.2.
     #[must_use]
     pub fn linux_7_2() -> Profile {
-        Profile {
-            version: KernelVersion::new(7, 2),
-            copy_respects_guards: true,
-            copy_rechecks_area: true,
-            copy_beyond_end: ENOMEM,
-            continue_beyond_end: EFAULT,
-            ..Profile::linux_6_18()
-        }
+        Profile::of(KernelVersion::new(7, 2))
     }
 
     /// Linux 7.3.
     #[must_use]
     pub fn linux_7_3() -> Profile {
-        Profile {
-            version: KernelVersion::new(7, 3),
-            features: KNOWN,
-            bugs: Bugs::UP_TO_7_3,
-            dropping_wp_is_busy: true,
-            written_needs_wp: true,
-            ..Profile::linux_7_2()
-        }
+        Profile::of(KernelVersion::new(7, 3))
     }
 
     /// Says whether every bit of `features` is offered.

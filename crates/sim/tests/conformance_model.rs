@@ -13,8 +13,13 @@ use faultless_sim::conform::run::Worlds;
 use faultless_sim::conform::runner::run_in;
 
 fn main() -> ExitCode {
-    let profiles =
-        [Profile::linux_6_12(), Profile::linux_6_18(), Profile::linux_7_2(), Profile::linux_7_3()];
+    let profiles = [
+        Profile::linux_6_1(),
+        Profile::linux_6_12(),
+        Profile::linux_6_18(),
+        Profile::linux_7_2(),
+        Profile::linux_7_3(),
+    ];
     let probed: Result<Vec<ModelWorlds>, _> =
         profiles.into_iter().map(ModelWorlds::probe).collect();
     let Ok(worlds) = probed else {

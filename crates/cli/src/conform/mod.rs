@@ -81,6 +81,8 @@ enum World {
 /// A release the model can play.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Release {
+    #[value(name = "6.1")]
+    Linux6_1,
     #[value(name = "6.12")]
     Linux6_12,
     #[value(name = "6.18")]
@@ -94,6 +96,7 @@ enum Release {
 impl Release {
     fn profile(self) -> faultless_mm::Profile {
         match self {
+            Release::Linux6_1 => faultless_mm::Profile::linux_6_1(),
             Release::Linux6_12 => faultless_mm::Profile::linux_6_12(),
             Release::Linux6_18 => faultless_mm::Profile::linux_6_18(),
             Release::Linux7_2 => faultless_mm::Profile::linux_7_2(),

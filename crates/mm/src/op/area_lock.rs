@@ -11,8 +11,13 @@ use crate::sched::{Lock, Mode, Point};
 
 impl Kernel {
     /// Finds the area of an address and locks it shared. Where somebody is changing it, the
-    /// map's lock is waited for.
+    /// map's lock is waited for. On kernels without locks of areas the map's does for all.
     pub(crate) async fn lock_area(&self, space: SpaceId, at: Va) -> Option<(Area, Guard)> {
+        if !self.state().profile.locks_areas {
+            let map = self.lock(Lock::Mmap(space), Mode::Shared).await;
+            let area = self.state().area(space, at)?;
+            return Some((area, map));
+        }
         let found = self.state().area(space, at)?;
         self.pause(Point::Take(Lock::Area(found.id))).await;
         if let Some(locked) = self.try_lock_area(space, at) {

@@ -75,6 +75,9 @@ impl Kernel {
         if len.0 == 0 {
             return Err(EINVAL);
         }
+        if request.droppable && !self.state().profile.has_droppable {
+            return Err(EINVAL);
+        }
         let space = self.state().space_of(who);
         let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
         let draft = self.state().draft(who, &request, len)?;
@@ -204,7 +207,8 @@ impl State {
         }
         let Object { kind, sealed, .. } = self.machine.objects[object];
         let may_write = !request.shared || (writable && !sealed);
-        if request.shared && request.protection.write && !may_write {
+        let shares = !sealed || self.profile.shares_sealed_objects;
+        if request.shared && !may_write && (request.protection.write || !shares) {
             return Err(if sealed { crate::errno::EPERM } else { EACCES });
         }
         self.machine.objects[object].uses += 1;

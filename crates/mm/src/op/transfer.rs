@@ -98,7 +98,7 @@ impl State {
             table.set(at, None);
             table.set(transfer.to(at), Some(entry));
         }
-        if transfer.forgets() {
+        if transfer.forgets() && self.profile.moved_area_loses_wp {
             let range = VaRange::of(transfer.to(part.start()), part.len());
             let moved = Area { range, ..transfer.area };
             self.clear_protection_moved(transfer.space, &moved);

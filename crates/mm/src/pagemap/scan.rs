@@ -10,7 +10,7 @@ use faultless_pages::{Va, VaRange};
 use faultless_uapi::scan::flag::{CHECK_WPASYNC, WP_MATCHING};
 use faultless_uapi::{PageRegion, PmScanArg};
 
-use crate::errno::{EFAULT, EINTR, EINVAL, ESRCH, Errno};
+use crate::errno::{EFAULT, EINTR, EINVAL, ENOTTY, ESRCH, Errno};
 use crate::id::{ProcessId, SpaceId, ThreadId};
 use crate::kernel::{Kernel, State};
 use crate::pagemap::walk::Walk;
@@ -35,7 +35,7 @@ impl Kernel {
     /// argument, where the walk ended.
     ///
     /// # Errors
-    /// EINVAL and EFAULT for a bad argument, EPERM where write tracking is demanded and not set
+    /// ENOTTY where there is no such request, EINVAL and EFAULT for a bad argument, EPERM where write tracking is demanded and not set
     /// up, ESRCH for a process that is gone, EINTR.
     pub async fn scan(
         &self,
@@ -44,6 +44,9 @@ impl Kernel {
         argument: Argument<'_>,
         mut regions: Regions<'_>,
     ) -> Result<u64, Errno> {
+        if !self.state().profile.has_scan {
+            return Err(ENOTTY);
+        }
         let space = self.state().living(of)?;
         let mut user = User { who, argument };
         let result = self.scan_space(space, &mut user, &mut regions).await;

@@ -77,7 +77,9 @@ impl Kernel {
         let owned = self.state().areas_of(id, space);
         for area in owned {
             let guard = self.lock(Lock::Area(area.id), Mode::Exclusive).await;
-            self.clear_protection(space, &area).await;
+            if self.state().profile.closing_clears_protection {
+                self.clear_protection(space, &area).await;
+            }
             self.state().change_areas(space, area.range, |area| area.registration = None);
             drop(guard);
         }

@@ -21,7 +21,9 @@ impl Kernel {
         self.refuse_if_changing(id, &mut user, Some(OUT_AT)).await?;
         let request = UffdioContinue::from_bytes(user.get_head::<OUT_AT, _>(self).await?);
         let range = self.state().possible(request.range)?;
-        if request.mode & !(continue_::DONTWAKE | continue_::WP) != 0 {
+        let takes_wp = self.state().profile.continue_takes_wp;
+        let known = continue_::DONTWAKE | if takes_wp { continue_::WP } else { 0 };
+        if request.mode & !known != 0 {
             return Err(EINVAL);
         }
         let wp = request.mode & continue_::WP != 0;

@@ -20,7 +20,9 @@ impl Kernel {
     pub(super) async fn copy(&self, id: ContextId, mut user: User<'_>) -> Result<u64, Errno> {
         self.refuse_if_changing(id, &mut user, Some(OUT_AT)).await?;
         let request = UffdioCopy::from_bytes(user.get_head::<OUT_AT, _>(self).await?);
-        possible_unaligned(request.src, request.len)?;
+        if self.state().profile.copy_checks_its_source {
+            possible_unaligned(request.src, request.len)?;
+        }
         let range = UffdioRange { start: request.dst, len: request.len };
         let range = self.state().possible(range)?;
         if request.mode & !(copy::DONTWAKE | copy::WP) != 0 {

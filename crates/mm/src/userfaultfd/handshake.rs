@@ -1,7 +1,8 @@
 //! API: the handshake.
 
 use faultless_uapi::feature::{
-    FEATURE_EVENT_FORK, FEATURE_RWP, FEATURE_RWP_ASYNC, FEATURE_WP_ASYNC, FEATURE_WP_UNPOPULATED,
+    FEATURE_EVENT_FORK, FEATURE_MOVE, FEATURE_POISON, FEATURE_RWP, FEATURE_RWP_ASYNC,
+    FEATURE_WP_ASYNC, FEATURE_WP_UNPOPULATED,
 };
 use faultless_uapi::ioctl::nr;
 use faultless_uapi::{UFFD_API, UffdioApi};
@@ -62,9 +63,12 @@ impl State {
 
     /// The requests on registered ranges.
     pub(super) fn range_requests(&self) -> u64 {
-        let fills = 1 << nr::COPY | 1 << nr::ZEROPAGE | 1 << nr::CONTINUE | 1 << nr::POISON;
-        let rwprotect = if self.profile.offers(FEATURE_RWP) { 1 << nr::RWPROTECT } else { 0 };
-        1 << nr::WAKE | 1 << nr::MOVE | 1 << nr::WRITEPROTECT | fills | rwprotect
+        let with = |feature: u64, nr: u8| u64::from(self.profile.offers(feature)) << nr;
+        let fills = 1 << nr::COPY | 1 << nr::ZEROPAGE | 1 << nr::CONTINUE;
+        let newer = with(FEATURE_POISON, nr::POISON)
+            | with(FEATURE_MOVE, nr::MOVE)
+            | with(FEATURE_RWP, nr::RWPROTECT);
+        1 << nr::WAKE | 1 << nr::WRITEPROTECT | fills | newer
     }
 }
 

@@ -67,8 +67,10 @@ impl Kernel {
         if self.state().contexts[id].changing > 0 {
             return Err(EAGAIN);
         }
-        let (pieces, _) = self.state().pieces(space, range);
-        let mut result = if pieces.is_empty() { Err(ENOENT) } else { Ok(()) };
+        let (pieces, gapless) = self.state().pieces(space, range);
+        let spans = self.state().profile.protection_spans_areas;
+        let fits = if spans { !pieces.is_empty() } else { pieces.len() == 1 && gapless };
+        let mut result = if fits { Ok(()) } else { Err(ENOENT) };
         if of == register::RWP {
             result = result.and(pieces.iter().try_for_each(|area| takes(area, range, of)));
         }

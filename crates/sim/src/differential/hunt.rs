@@ -160,14 +160,7 @@ fn alike(ours: &[String], theirs: &[String]) -> bool {
 /// The model that plays the kernel of a profile, with what that kernel offers on this machine.
 #[must_use]
 pub fn model_of(kernel: &Profile) -> faultless_mm::Profile {
-    use faultless_mm::Profile as Model;
-    let version = (kernel.version.major, kernel.version.minor);
-    let mut model = match version {
-        (7, 3..) | (8.., _) => Model::linux_7_3(),
-        (7, 2) => Model::linux_7_2(),
-        (7, _) | (6, 13..) => Model::linux_6_18(),
-        _ => Model::linux_6_12(),
-    };
+    let mut model = faultless_mm::Profile::of(kernel.version);
     model.features &= kernel.features;
     model.has_memory_failure = kernel.has_memory_failure;
     model.unprivileged_allowed = kernel.unprivileged_allowed;

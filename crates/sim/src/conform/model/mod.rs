@@ -265,7 +265,7 @@ fn probe(model: &mm::Profile) -> Verdict<Profile> {
         has_swap: model.swap_slots > 0,
         has_regular_files: true,
         has_memory_failure: model.has_memory_failure,
-        has_scan: true,
+        has_scan: model.has_scan,
         has_pinning: true,
     };
     let mut world = ModelWorld::new(profile.clone(), model.clone());
