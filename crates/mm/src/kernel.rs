@@ -112,16 +112,21 @@ impl Kernel {
         Pause { kernel: self, point, stopped: false }
     }
 
-    /// Takes a lock, waiting for it.
-    pub(crate) async fn lock(&self, lock: Lock, mode: Mode) -> Guard {
-        self.pause(Point::Take(lock)).await;
-        self.assert_order(lock);
-        loop {
-            if let Some(guard) = self.try_lock(lock, mode) {
-                return guard;
-            }
-            self.wait(On::Lock(lock)).await;
+    /// Says whether the task must stop here for the scheduler to choose. Where nothing was touched
+    /// since the last stop there is nothing to choose: it would be the same choice again.
+    fn stops_at(&self, point: Point) -> bool {
+        let stops = self.0.stepping.get() && self.0.touched.replace(false);
+        if stops {
+            let mut tasks = self.tasks();
+            let id = tasks.current();
+            tasks.task(id).point = point;
         }
+        stops
+    }
+
+    /// Takes a lock, waiting for it.
+    pub(crate) fn lock(&self, lock: Lock, mode: Mode) -> Take<'_> {
+        Take { kernel: self, lock, mode, stopped: false }
     }
 
     /// Makes tasks stop at every point, or not.
@@ -129,18 +134,16 @@ impl Kernel {
         self.0.stepping.set(stepping);
     }
 
-    fn assert_order(&self, lock: Lock) {
-        let tasks = self.0.tasks.borrow();
-        tasks.locks.assert_order(lock, tasks.current());
-    }
-
     /// Takes a lock if nobody stands against it.
     pub(crate) fn try_lock(&self, lock: Lock, mode: Mode) -> Option<Guard> {
         self.0.touched.set(true);
         let mut tasks = self.tasks();
         let by = tasks.current();
-        let taken = tasks.locks.try_take(lock, mode, by);
-        taken.then(|| Guard { kernel: self.clone(), lock, by, given_back: false })
+        tasks.locks.try_take(lock, mode, by).then(|| self.guard(lock, by))
+    }
+
+    fn guard(&self, lock: Lock, by: TaskId) -> Guard {
+        Guard { kernel: self.clone(), lock, by, given_back: false }
     }
 
     /// Sleeps until somebody wakes what waits for `on`. It may have been woken for another
@@ -166,9 +169,8 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// Gives the lock back, and lets others run before going on.
-    pub(crate) async fn release(mut self) {
-        self.give_back();
-        self.kernel.pause(Point::Released(self.lock)).await;
+    pub(crate) fn release(self) -> Release {
+        Release(self)
     }
 
     fn give_back(&mut self) {
@@ -188,8 +190,7 @@ impl Drop for Guard {
     }
 }
 
-/// Stops once where the scheduler wants to choose, else not at all. Where nothing was touched
-/// since the last stop there is nothing to choose: it would be the same choice again.
+/// Stops once where the scheduler wants to choose, else not at all.
 pub(crate) struct Pause<'k> {
     kernel: &'k Kernel,
     point: Point,
@@ -200,16 +201,60 @@ impl Future for Pause<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        let shared = &self.kernel.0;
-        if self.stopped || !shared.stepping.get() || !shared.touched.replace(false) {
+        if self.stopped || !self.kernel.stops_at(self.point) {
             return Poll::Ready(());
         }
-        let mut tasks = self.kernel.tasks();
-        let id = tasks.current();
-        tasks.task(id).point = self.point;
-        drop(tasks);
         self.stopped = true;
         Poll::Pending
+    }
+}
+
+/// Takes a lock: stops, then tries until it is free. Written out, as [`Release`] is, because an
+/// operation does little else.
+pub(crate) struct Take<'k> {
+    kernel: &'k Kernel,
+    lock: Lock,
+    mode: Mode,
+    stopped: bool,
+}
+
+impl Future for Take<'_> {
+    type Output = Guard;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Guard> {
+        let Take { kernel, lock, mode, stopped } = *self;
+        self.stopped = true;
+        if !stopped && kernel.stops_at(Point::Take(lock)) {
+            return Poll::Pending;
+        }
+        kernel.0.touched.set(true);
+        let mut tasks = kernel.tasks();
+        let by = tasks.current();
+        tasks.locks.assert_order(lock, by);
+        if tasks.locks.try_take(lock, mode, by) {
+            return Poll::Ready(kernel.guard(lock, by));
+        }
+        tasks.block(On::Lock(lock));
+        Poll::Pending
+    }
+}
+
+/// Gives a lock back, then stops once.
+pub(crate) struct Release(Guard);
+
+impl Future for Release {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        let guard = &mut self.0;
+        if guard.given_back {
+            return Poll::Ready(());
+        }
+        guard.give_back();
+        if guard.kernel.stops_at(Point::Released(guard.lock)) {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 }
 

@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `area`, `areas` | areas; finding, splitting, merging them |
-//! | `entry`, `page_table` | entries and where they are kept |
+//! | `entry`, `page_table`, `table` | entries and where they are kept |
 //! | `space` | an address space, and how entries hold frames |
 //! | `rmap` | from a frame to the entries that map it |
 //! | `fds` | descriptors and open files |
@@ -15,6 +15,7 @@ mod fds;
 mod page_table;
 mod rmap;
 mod space;
+mod table;
 
 use alloc::vec::Vec;
 

@@ -1,51 +1,39 @@
 //! The page table of an address space.
 //!
-//! Entries are kept by address in ordered maps, base pages and huge pages apart, so that cost
-//! follows the number of entries and never the size of the address space. A huge page, be it
-//! transparent or hugetlb, is one entry at its first address.
+//! Tables of base entries and huge entries are kept by address in ordered maps, so that cost
+//! follows what there is and never the size of the address space. A huge page, be it transparent
+//! or hugetlb, is one entry at its first address.
 //!
 //! A table of base entries exists from the first of them on, or since somebody wanted to look
 //! into it, until its memory is unmapped: an empty one still keeps huge pages out.
 //!
 //! # Invariants
 //! - No base entry lies in a range that a huge entry covers.
-//! - Every base entry lies in a table.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use faultless_pages::{PageSize, Va, VaRange};
+use faultless_pages::{Bytes, PageSize, Va, VaRange};
 
+use crate::process::areas::TASK_END;
 use crate::process::entry::Entry;
-
-/// How many base pages a huge entry covers.
-const PER_TABLE: u64 = 512;
+use crate::process::table::{PLACES, Table};
 
 /// The entries of an address space.
 #[derive(Debug)]
 pub(crate) struct PageTable {
-    small: BTreeMap<Va, Entry>,
+    /// By where they begin.
+    tables: BTreeMap<Va, Table>,
     huge: BTreeMap<Va, Entry>,
-    /// Where tables of base entries begin.
-    tables: BTreeSet<Va>,
-    /// The table used last: most uses are of the same one.
-    recent: Option<Va>,
     page: PageSize,
     span: PageSize,
 }
 
 impl PageTable {
     pub(crate) fn new(page: PageSize) -> PageTable {
-        let span = PageSize::new(faultless_pages::Bytes(page.bytes().0 * PER_TABLE));
+        let span = PageSize::new(Bytes(page.bytes().0 * PLACES as u64));
         let span = span.expect("a power of two");
-        PageTable {
-            small: BTreeMap::new(),
-            huge: BTreeMap::new(),
-            tables: BTreeSet::new(),
-            recent: None,
-            page,
-            span,
-        }
+        PageTable { tables: BTreeMap::new(), huge: BTreeMap::new(), page, span }
     }
 
     /// The range that a huge entry covers, and a table of base entries.
@@ -55,24 +43,18 @@ impl PageTable {
 
     /// The entry of a base page; where a huge page covers it, that one's.
     pub(crate) fn get(&self, at: Va) -> Option<Entry> {
-        let small = self.small.get(&at.align_down(self.page)).copied();
-        small.or_else(|| self.huge(at))
+        self.small(at).or_else(|| self.huge(at))
     }
 
     /// Asks as the processor does: the entry of the base page, marked as accessed and, for a
     /// store, as dirty; `None` where the access does not go through. In a huge page it names the
     /// frame of the part.
     pub(crate) fn touch(&mut self, at: Va, write: bool) -> Option<Entry> {
-        let page = at.align_down(self.page);
-        let small = self.small.get_mut(&page);
+        let (base, place) = self.place(at);
+        let small = self.tables.get_mut(&base).and_then(|table| table.get_mut(place));
         let (entry, part) = match small {
             Some(entry) => (entry, 0),
-            None if self.huge.is_empty() => return None,
-            None => {
-                let base = at.align_down(self.span);
-                let part = page.since(base).pages(self.page);
-                (self.huge.get_mut(&base)?, usize::try_from(part).unwrap_or(0))
-            }
+            None => (self.huge.get_mut(&base)?, place),
         };
         if let Entry::Present(mapped) = entry {
             if write && !mapped.writable {
@@ -86,9 +68,17 @@ impl PageTable {
         Some(*entry)
     }
 
+    /// Where the table of an address begins, and the place of its page there.
+    fn place(&self, at: Va) -> (Va, usize) {
+        let base = at.align_down(self.span);
+        let place = usize::try_from(at.since(base).pages(self.page));
+        (base, place.expect("fewer than a table has places"))
+    }
+
     /// The entry of the base page, not of a huge one.
     pub(crate) fn small(&self, at: Va) -> Option<Entry> {
-        self.small.get(&at.align_down(self.page)).copied()
+        let (base, place) = self.place(at);
+        self.tables.get(&base)?.get(place)
     }
 
     /// The entry of the huge page that covers the address.
@@ -102,12 +92,10 @@ impl PageTable {
     /// Sets or clears the entry of a base page and returns what was there.
     pub(crate) fn set(&mut self, at: Va, entry: Option<Entry>) -> Option<Entry> {
         debug_assert!(entry.is_none() || self.huge(at).is_none(), "a base page in a huge one");
+        let (base, place) = self.place(at);
         match entry {
-            Some(entry) => {
-                self.add_table(at);
-                self.small.insert(at.align_down(self.page), entry)
-            }
-            None => self.small.remove(&at.align_down(self.page)),
+            Some(_) => self.tables.entry(base).or_default().set(place, entry),
+            None => self.tables.get_mut(&base)?.set(place, None),
         }
     }
 
@@ -124,42 +112,35 @@ impl PageTable {
 
     /// Says whether there is a table of base entries for an address, be it empty.
     pub(crate) fn has_table(&self, at: Va) -> bool {
-        let base = at.align_down(self.span);
-        self.recent == Some(base) || self.tables.contains(&base)
+        self.tables.contains_key(&at.align_down(self.span))
     }
 
     /// Makes the table of base entries for an address, unless a huge page is there.
     pub(crate) fn add_table(&mut self, at: Va) {
-        let base = at.align_down(self.span);
-        if self.recent != Some(base) && self.huge(at).is_none() {
-            self.tables.insert(base);
-            self.recent = Some(base);
+        if self.huge(at).is_none() {
+            self.tables.entry(at.align_down(self.span)).or_default();
         }
     }
 
     /// Drops the table of base entries for an address, which must be empty.
     pub(crate) fn drop_table(&mut self, at: Va) {
-        let base = at.align_down(self.span);
-        self.tables.remove(&base);
-        self.recent = self.recent.filter(|recent| *recent != base);
+        let gone = self.tables.remove(&at.align_down(self.span));
+        debug_assert!(gone.is_none_or(|table| table.is_empty()), "entries in a dropped table");
     }
 
-    /// Takes the table for an address, with all its entries, to another address.
+    /// Takes the table for an address, with all its entries, to another address. Both are borders
+    /// of tables.
     pub(crate) fn move_table(&mut self, from: Va, to: Va) {
-        let range = VaRange::of(from, self.span.bytes());
-        for (at, entry) in self.list(range) {
-            self.small.remove(&at);
-            self.small.insert(to.add(at.since(from)), entry);
+        if let Some(table) = self.tables.remove(&from) {
+            self.tables.insert(to, table);
         }
-        self.drop_table(from);
-        self.add_table(to);
     }
 
     /// The ranges of the tables of base entries that a range touches.
     pub(crate) fn made_in(&self, range: VaRange) -> Vec<VaRange> {
         let range = range.widen(self.span);
         let starts = self.tables.range(range.start()..range.end());
-        starts.map(|start| VaRange::of(*start, self.span.bytes())).collect()
+        starts.map(|(start, _)| VaRange::of(*start, self.span.bytes())).collect()
     }
 
     /// The parts of a range that lie in one table each, where there is a table, be it empty, or a
@@ -173,7 +154,19 @@ impl PageTable {
 
     /// Base entries in a range, in order.
     pub(crate) fn small_in(&self, range: VaRange) -> impl Iterator<Item = (Va, Entry)> + '_ {
-        self.small.range(range.start()..range.end()).map(|(at, entry)| (*at, *entry))
+        let around = range.widen(self.span);
+        let tables = self.tables.range(around.start()..around.end());
+        tables.flat_map(move |(base, table)| {
+            let places = self.place_from(*base, range.start())..self.place_from(*base, range.end());
+            let entries = table.within(places);
+            entries.map(|(place, entry)| (base.add(Bytes(self.page.bytes().0 * place as u64)), entry))
+        })
+    }
+
+    /// The first place of a table that lies at an address or behind it.
+    fn place_from(&self, base: Va, at: Va) -> usize {
+        let pages = at.max(base).since(base).pages(self.page);
+        usize::try_from(pages).map_or(PLACES, |place| place.min(PLACES))
     }
 
     /// Base entries in a range, as a list that outlives changes.
@@ -216,6 +209,7 @@ impl PageTable {
 
     /// Every entry, base pages first.
     pub(crate) fn all(&self) -> impl Iterator<Item = (Va, Entry)> + '_ {
-        self.small.iter().chain(&self.huge).map(|(at, entry)| (*at, *entry))
+        let whole = VaRange::new(Va(0), TASK_END);
+        self.small_in(whole).chain(self.huge_in(whole))
     }
 }

@@ -192,22 +192,22 @@ impl State {
 
     /// The family of the area at an address, made if it has none; the area exists.
     pub(crate) fn family(&mut self, space: SpaceId, at: Va) -> RootId {
+        self.home(space, at).0
+    }
+
+    /// The family of the area at an address, and the place of the address in it.
+    fn home(&mut self, space: SpaceId, at: Va) -> (RootId, u64) {
         let area = self.spaces[space].areas.find_mut(at).expect("the area is locked");
-        if let Some(root) = area.root {
-            return root;
-        }
-        // Never used again: a frame in the swap cache may outlive every area of its family.
-        let root = self.roots.insert_fresh(Root::default());
-        area.root = Some(root);
-        self.roots[root].spaces.insert(space);
-        root
+        let root = *area.root.get_or_insert_with(|| {
+            // Never used again: a frame in the swap cache may outlive every area of its family.
+            self.roots.insert_fresh(Root { spaces: BTreeSet::from([space]) })
+        });
+        (root, area.linear_of(at))
     }
 
     /// Gives a frame to the family of the area at an address.
     pub(crate) fn adopt(&mut self, space: SpaceId, at: Va, frame: FrameId) {
-        let root = self.family(space, at);
-        let area = self.spaces[space].areas.find(at).expect("the area is locked");
-        let linear = area.linear_of(at.align_down(self.profile.page_size));
+        let (root, linear) = self.home(space, at.align_down(self.profile.page_size));
         self.machine.frames[frame].owner = Owner::Anon { root, linear };
     }
 }

@@ -23,8 +23,6 @@ use faultless_uapi::{UffdioMove, UffdioRange};
 use crate::errno::{EAGAIN, EINTR, EINVAL, Errno};
 use crate::id::{ContextId, SpaceId, ThreadId};
 use crate::kernel::Kernel;
-use crate::process::Area;
-use crate::sched::{Lock, Mode};
 use crate::userfaultfd::request::User;
 
 const OUT_AT: usize = core::mem::offset_of!(UffdioMove, move_);
@@ -38,11 +36,12 @@ pub(super) struct Removal {
     pub(super) wakes: bool,
 }
 
-/// The area moved to, locked, and where both ends of the move have got to.
+/// Where both ends of a move have got to, in areas that are locked.
 #[derive(Clone, Copy)]
 pub(super) struct Ends {
     pub(super) space: SpaceId,
-    pub(super) dst_area: Area,
+    /// The modes the destination is registered for.
+    pub(super) dst_modes: u64,
     pub(super) dst: Va,
     pub(super) src: Va,
     /// What is left to move.
@@ -102,39 +101,33 @@ impl Kernel {
         removal: &Removal,
     ) -> Result<u64, Errno> {
         let space = self.state().contexts[id].space;
-        let (areas, guards) = self.lock_both(space, removal).await?;
-        let changing = self.lock(Lock::Changing(id), Mode::Shared).await;
-        if self.state().contexts[id].changing > 0 {
-            return Err(EAGAIN);
-        }
-        self.state().check_both(id, removal, &areas)?;
-        let len = removal.dst.len();
-        let mut done = Bytes(0);
+        let (dst_modes, locks) = self.lock_both(id, removal).await?;
+        let (dst, src, left) = (removal.dst.start(), removal.src.start(), removal.dst.len());
+        let mut ends = Ends { space, dst_modes, dst, src, left, holes: removal.holes };
         let mut stopped = None;
-        while done < len && stopped.is_none() {
+        while ends.left > Bytes::ZERO && stopped.is_none() {
             if self.state().threads[who].dying {
                 stopped = Some(EINTR);
                 break;
             }
-            let ends = Ends {
-                space,
-                dst_area: areas.dst,
-                dst: removal.dst.start().add(done),
-                src: removal.src.start().add(done),
-                left: Bytes(len.0 - done.0),
-                holes: removal.holes,
-            };
             match self.move_step(&ends).await {
-                Ok(Step::Done(moved)) => done = Bytes(done.0 + moved.0),
+                Ok(Step::Done(moved)) => ends = ends.after(moved),
                 Ok(Step::Again) => {}
                 Err(errno) => stopped = Some(errno),
             }
         }
-        drop(changing);
-        drop(guards);
-        match stopped {
-            Some(errno) if done.0 == 0 => Err(errno),
-            _ => Ok(done.0),
+        drop(locks);
+        match (stopped, ends.dst.since(dst)) {
+            (Some(errno), Bytes::ZERO) => Err(errno),
+            (_, Bytes(done)) => Ok(done),
         }
+    }
+}
+
+impl Ends {
+    /// Both ends so much further.
+    pub(super) fn after(self, moved: Bytes) -> Ends {
+        let left = Bytes(self.left.0 - moved.0);
+        Ends { dst: self.dst.add(moved), src: self.src.add(moved), left, ..self }
     }
 }

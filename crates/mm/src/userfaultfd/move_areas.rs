@@ -1,35 +1,45 @@
 //! The two areas of a move: locking them, and which may take part.
 
-use crate::errno::{EINVAL, ENOENT, Errno};
+use crate::errno::{EAGAIN, EINVAL, ENOENT, Errno};
 use crate::id::{ContextId, SpaceId};
 use crate::kernel::{Guard, Kernel, State};
-use crate::process::Area;
 use crate::sched::{Lock, Mode, Point};
 use crate::userfaultfd::move_::Removal;
 
-/// The areas at both ends; one area may be both.
-pub(super) struct Areas {
-    pub(super) dst: Area,
-    pub(super) src: Area,
-}
-
-/// Both areas with what locks them.
-type Locked = (Areas, [Option<Guard>; 2]);
+/// What locks the areas at both ends; one area may be both.
+type Areas = [Option<Guard>; 2];
 
 impl Kernel {
-    /// Finds and locks both areas, shared. Where somebody is changing one of them, neither is
-    /// held while the map's lock is waited for: its owner may be waiting for the other.
+    /// Locks all that stays locked while pages move, and checks that they may. Returns the modes
+    /// the destination is registered for, and the locks, the innermost first.
     pub(super) async fn lock_both(
         &self,
-        space: SpaceId,
+        id: ContextId,
         removal: &Removal,
-    ) -> Result<Locked, Errno> {
-        let first = self.state().area(space, removal.dst.start()).ok_or(ENOENT)?;
-        if !first.shared {
-            // Before anything is examined: a refused request leaves it behind too.
-            self.state().family(space, first.range.start());
+    ) -> Result<(u64, (Guard, Areas)), Errno> {
+        let areas = self.lock_both_areas(id, removal).await?;
+        let changing = self.lock(Lock::Changing(id), Mode::Shared).await;
+        if self.state().contexts[id].changing > 0 {
+            return Err(EAGAIN);
         }
-        self.pause(Point::Take(Lock::Area(first.id))).await;
+        let dst_modes = self.state().check_both(id, removal)?;
+        Ok((dst_modes, (changing, areas)))
+    }
+
+    /// Finds and locks both areas, shared. Where somebody is changing one of them, neither is
+    /// held while the map's lock is waited for: its owner may be waiting for the other.
+    async fn lock_both_areas(&self, id: ContextId, removal: &Removal) -> Result<Areas, Errno> {
+        let space = self.state().contexts[id].space;
+        let first = {
+            let mut state = self.state();
+            let area = state.area(space, removal.dst.start()).ok_or(ENOENT)?;
+            if !area.shared {
+                // Before anything is examined: a refused request leaves it behind too.
+                state.family(space, area.range.start());
+            }
+            area.id
+        };
+        self.pause(Point::Take(Lock::Area(first))).await;
         if let Some(locked) = self.try_lock_both(space, removal)? {
             return Ok(locked);
         }
@@ -41,31 +51,28 @@ impl Kernel {
     }
 
     /// `None` where one of them is being changed.
-    fn try_lock_both(&self, space: SpaceId, removal: &Removal) -> Result<Option<Locked>, Errno> {
+    fn try_lock_both(&self, space: SpaceId, removal: &Removal) -> Result<Option<Areas>, Errno> {
         let (dst, src) = {
             let state = self.state();
             let dst = state.area(space, removal.dst.start()).ok_or(ENOENT)?;
-            (dst, state.area(space, removal.src.start()).ok_or(ENOENT)?)
+            (dst.id, state.area(space, removal.src.start()).ok_or(ENOENT)?.id)
         };
-        let Some(first) = self.try_lock(Lock::Area(dst.id), Mode::Shared) else { return Ok(None) };
-        if dst.id == src.id {
-            return Ok(Some((Areas { dst, src }, [Some(first), None])));
+        let Some(first) = self.try_lock(Lock::Area(dst), Mode::Shared) else { return Ok(None) };
+        if dst == src {
+            return Ok(Some([Some(first), None]));
         }
-        let second = self.try_lock(Lock::Area(src.id), Mode::Shared);
-        Ok(second.map(|second| (Areas { dst, src }, [Some(first), Some(second)])))
+        let second = self.try_lock(Lock::Area(src), Mode::Shared);
+        Ok(second.map(|second| [Some(first), Some(second)]))
     }
 }
 
 impl State {
-    /// Checks that pages may go from one area to the other.
-    pub(super) fn check_both(
-        &self,
-        id: ContextId,
-        removal: &Removal,
-        areas: &Areas,
-    ) -> Result<(), Errno> {
-        let Areas { dst, src } = areas;
-        let owner = dst.registration.map(|registration| registration.context);
+    /// Checks that pages may go from one area to the other; returns the modes the destination is
+    /// registered for.
+    fn check_both(&self, id: ContextId, removal: &Removal) -> Result<u64, Errno> {
+        let areas = &self.spaces[self.contexts[id].space].areas;
+        let dst = areas.find(removal.dst.start()).ok_or(ENOENT)?;
+        let src = areas.find(removal.src.start()).ok_or(ENOENT)?;
         let fits = !src.shared
             && !dst.shared
             && src.range.covers(removal.src)
@@ -73,9 +80,11 @@ impl State {
             && src.protection == dst.protection
             && src.protection.write
             && src.traits.locked == dst.traits.locked
-            && owner == Some(id)
             && src.is_anonymous()
             && dst.is_anonymous();
-        if fits { Ok(()) } else { Err(EINVAL) }
+        match dst.registration {
+            Some(registration) if fits && registration.context == id => Ok(registration.modes),
+            _ => Err(EINVAL),
+        }
     }
 }

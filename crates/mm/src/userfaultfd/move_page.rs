@@ -6,6 +6,8 @@
 //! leaves, on kernels that have such walks. A pin is taken without any lock: the entry is
 //! therefore cleared first and put back if a pin has come.
 
+use alloc::boxed::Box;
+
 use faultless_pages::{Bytes, Va};
 
 use crate::errno::{EBUSY, Errno};
@@ -44,7 +46,7 @@ impl Kernel {
             return Ok(Step::Again);
         }
         if self.state().machine.frames.count(head) > 1 {
-            self.split_page(head, frame).await?;
+            Box::pin(self.split_page(head, frame)).await?;
             folio.release().await;
             return Ok(Step::Again);
         }
@@ -140,10 +142,8 @@ impl State {
     fn further(&self, ends: &Ends, done: Bytes) -> Option<Ends> {
         let span = self.spaces[ends.space].table.span();
         let same = |a: Va, b: Va| a.align_down(span) == b.align_down(span);
-        let (dst, src) = (ends.dst.add(done), ends.src.add(done));
-        let inside = done < ends.left && same(dst, ends.dst) && same(src, ends.src);
-        let left = Bytes(ends.left.0.saturating_sub(done.0));
-        inside.then_some(Ends { dst, src, left, ..*ends })
+        let next = (done < ends.left).then(|| ends.after(done))?;
+        (same(next.dst, ends.dst) && same(next.src, ends.src)).then_some(next)
     }
 
     /// Takes a use of the source's frame, if the entry still maps it.

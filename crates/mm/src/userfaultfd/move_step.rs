@@ -1,5 +1,7 @@
 //! One step of a move: what lies at both ends, and what that leads to.
 
+use alloc::boxed::Box;
+
 use faultless_pages::Bytes;
 use faultless_uapi::mode::register;
 
@@ -21,8 +23,11 @@ impl Kernel {
             table.huge(ends.src)
         };
         match huge {
-            Some(entry) if self.state().moves_whole(ends) => self.move_huge(ends, entry).await,
-            Some(entry) => self.split_source(ends, entry).await,
+            // Boxed, here and below, to keep the path of a base page small: it is copied around.
+            Some(entry) if self.state().moves_whole(ends) => {
+                Box::pin(self.move_huge(ends, entry)).await
+            }
+            Some(entry) => Box::pin(self.split_source(ends, entry)).await,
             None => self.move_base(ends).await,
         }
     }
@@ -50,7 +55,9 @@ impl Kernel {
             Entry::Present(mapped) if !mapped.exclusive => Err(EBUSY),
             Entry::Present(mapped) => self.move_present(ends, source, mapped.frame).await,
             Entry::Swapped { exclusive: false, .. } => Err(EBUSY),
-            Entry::Swapped { slot, .. } => self.move_swapped(ends, source, slot).await,
+            Entry::Swapped { slot, .. } => {
+                Box::pin(self.move_swapped(ends, source, slot)).await
+            }
             Entry::Migrating(_) => {
                 self.wait_for_migration(ends.space, ends.src).await;
                 Ok(Step::Again)
@@ -149,8 +156,9 @@ impl State {
     /// forget it, and only to where it means something; read-and-write protection is put on
     /// whatever arrives where it is registered.
     pub(super) fn arrives_protected(&self, ends: &Ends, uffd_wp: bool) -> bool {
-        let kept = uffd_wp && !self.profile.bugs.move_drops_wp && ends.dst_area.reports_wp();
-        kept || ends.dst_area.reports(register::RWP)
+        let reported = ends.dst_modes & register::WP != 0;
+        let kept = uffd_wp && !self.profile.bugs.move_drops_wp && reported;
+        kept || ends.dst_modes & register::RWP != 0
     }
 
     /// Says whether the huge page at the source fits whole: both ends at its border, as much

@@ -79,7 +79,7 @@ impl State {
             self.rehome(ends, frame);
         }
         // What the entry carries goes along, write-protection included.
-        let closes = ends.dst_area.reports(register::RWP);
+        let closes = ends.dst_modes & register::RWP != 0;
         let arrived = if closes { source.with_uffd_wp(true) } else { source };
         let table = &mut self.spaces[ends.space].table;
         table.set(ends.src, None);
