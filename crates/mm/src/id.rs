@@ -44,4 +44,8 @@ ids! {
     FileId;
     /// A run of a future by the scheduler.
     TaskId;
+    /// A table of base entries.
+    TableId;
+    /// A lock that is held.
+    HeldId;
 }

@@ -15,7 +15,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use crate::id::{AreaId, ContextId, FileId, ProcessId, RootId, SpaceId, TaskId, ThreadId};
+use crate::id::{AreaId, ContextId, FileId, HeldId, ProcessId, RootId, SpaceId, ThreadId};
 use crate::machine::Machine;
 use crate::process::{OpenFile, Process, Root, Space, Thread};
 use crate::profile::Profile;
@@ -136,14 +136,15 @@ impl Kernel {
 
     /// Takes a lock if nobody stands against it.
     pub(crate) fn try_lock(&self, lock: Lock, mode: Mode) -> Option<Guard> {
+        self.take(lock, mode, false)
+    }
+
+    fn take(&self, lock: Lock, mode: Mode, waits: bool) -> Option<Guard> {
         self.0.touched.set(true);
         let mut tasks = self.tasks();
         let by = tasks.current();
-        tasks.locks.try_take(lock, mode, by).then(|| self.guard(lock, by))
-    }
-
-    fn guard(&self, lock: Lock, by: TaskId) -> Guard {
-        Guard { kernel: self.clone(), lock, by, given_back: false }
+        let held = tasks.locks.take(lock, mode, by, waits)?;
+        Some(Guard { kernel: self.clone(), held: Some(held) })
     }
 
     /// Sleeps until somebody wakes what waits for `on`. It may have been woken for another
@@ -162,9 +163,8 @@ impl fmt::Debug for Kernel {
 /// A lock that is held.
 pub(crate) struct Guard {
     kernel: Kernel,
-    lock: Lock,
-    by: TaskId,
-    given_back: bool,
+    /// Which, until it is given back.
+    held: Option<HeldId>,
 }
 
 impl Guard {
@@ -173,20 +173,20 @@ impl Guard {
         Release(self)
     }
 
-    fn give_back(&mut self) {
-        self.given_back = true;
+    /// Gives the lock back unless that was done, and says which it was.
+    fn give_back(&mut self) -> Option<Lock> {
+        let held = self.held.take()?;
         self.kernel.0.touched.set(true);
         let mut tasks = self.kernel.tasks();
-        tasks.locks.release(self.lock, self.by);
-        tasks.wake(On::Lock(self.lock));
+        let lock = tasks.locks.release(held);
+        tasks.wake(On::Lock(lock));
+        Some(lock)
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if !self.given_back {
-            self.give_back();
-        }
+        self.give_back();
     }
 }
 
@@ -227,14 +227,10 @@ impl Future for Take<'_> {
         if !stopped && kernel.stops_at(Point::Take(lock)) {
             return Poll::Pending;
         }
-        kernel.0.touched.set(true);
-        let mut tasks = kernel.tasks();
-        let by = tasks.current();
-        tasks.locks.assert_order(lock, by);
-        if tasks.locks.try_take(lock, mode, by) {
-            return Poll::Ready(kernel.guard(lock, by));
+        if let Some(guard) = kernel.take(lock, mode, true) {
+            return Poll::Ready(guard);
         }
-        tasks.block(On::Lock(lock));
+        kernel.tasks().block(On::Lock(lock));
         Poll::Pending
     }
 }
@@ -247,14 +243,10 @@ impl Future for Release {
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
         let guard = &mut self.0;
-        if guard.given_back {
-            return Poll::Ready(());
+        match guard.give_back() {
+            Some(lock) if guard.kernel.stops_at(Point::Released(lock)) => Poll::Pending,
+            _ => Poll::Ready(()),
         }
-        guard.give_back();
-        if guard.kernel.stops_at(Point::Released(guard.lock)) {
-            return Poll::Pending;
-        }
-        Poll::Ready(())
     }
 }
 

@@ -39,9 +39,9 @@ impl Kernel {
                 self.forget_marker(access, guard).await
             }
             None | Some(Entry::Marker(Marker::WriteProtected)) => {
-                if access.write && !area.shared {
+                if access.write {
                     // Even where a userfaultfd is told and nothing is mapped.
-                    self.state().family(access.space, area.range.start());
+                    self.state().claim_family(access.space, &area);
                 }
                 if area.is_anonymous() {
                     self.anonymous_fault(access, &area, guard).await

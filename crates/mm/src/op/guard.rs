@@ -67,7 +67,7 @@ impl State {
     ) -> alloc::vec::Vec<VaRange> {
         if install {
             // A family makes a child inherit the guards.
-            self.family(space, area.range.start());
+            self.home(space, area.range.start());
         }
         let table = &self.spaces[space].table;
         if install { table.parts_of(area.range) } else { table.tables_in(area.range) }

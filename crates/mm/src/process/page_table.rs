@@ -12,18 +12,28 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use faultless_pages::{Bytes, PageSize, Va, VaRange};
 
+use crate::id::TableId;
 use crate::process::areas::TASK_END;
 use crate::process::entry::Entry;
 use crate::process::table::{PLACES, Table};
+use crate::slab::Slab;
+
+/// No table begins at the end of all addresses.
+const NONE_FOUND: [(Va, TableId); 2] = [(Va(u64::MAX), TableId(0)); 2];
 
 /// The entries of an address space.
 #[derive(Debug)]
 pub(crate) struct PageTable {
-    /// By where they begin.
-    tables: BTreeMap<Va, Table>,
+    tables: Slab<TableId, Table>,
+    /// The tables by where they begin.
+    starts: BTreeMap<Va, TableId>,
+    /// The tables found last, as the processor keeps them: an operation asks for the same one or
+    /// two again and again.
+    found: Cell<[(Va, TableId); 2]>,
     huge: BTreeMap<Va, Entry>,
     page: PageSize,
     span: PageSize,
@@ -33,7 +43,14 @@ impl PageTable {
     pub(crate) fn new(page: PageSize) -> PageTable {
         let span = PageSize::new(Bytes(page.bytes().0 * PLACES as u64));
         let span = span.expect("a power of two");
-        PageTable { tables: BTreeMap::new(), huge: BTreeMap::new(), page, span }
+        PageTable {
+            tables: Slab::new(),
+            starts: BTreeMap::new(),
+            found: Cell::new(NONE_FOUND),
+            huge: BTreeMap::new(),
+            page,
+            span,
+        }
     }
 
     /// The range that a huge entry covers, and a table of base entries.
@@ -51,7 +68,7 @@ impl PageTable {
     /// frame of the part.
     pub(crate) fn touch(&mut self, at: Va, write: bool) -> Option<Entry> {
         let (base, place) = self.place(at);
-        let small = self.tables.get_mut(&base).and_then(|table| table.get_mut(place));
+        let small = self.find(base).and_then(|id| self.tables[id].get_mut(place));
         let (entry, part) = match small {
             Some(entry) => (entry, 0),
             None => (self.huge.get_mut(&base)?, place),
@@ -75,10 +92,33 @@ impl PageTable {
         (base, place.expect("fewer than a table has places"))
     }
 
+    /// The table that begins at an address.
+    fn find(&self, base: Va) -> Option<TableId> {
+        let [first, second] = self.found.get();
+        if first.0 == base {
+            return Some(first.1);
+        }
+        if second.0 == base {
+            return Some(second.1);
+        }
+        let id = *self.starts.get(&base)?;
+        self.found.set([(base, id), first]);
+        Some(id)
+    }
+
+    /// The table that begins at an address, made if there is none.
+    fn find_or_make(&mut self, base: Va) -> TableId {
+        self.find(base).unwrap_or_else(|| {
+            let id = self.tables.insert(Table::default());
+            self.starts.insert(base, id);
+            id
+        })
+    }
+
     /// The entry of the base page, not of a huge one.
     pub(crate) fn small(&self, at: Va) -> Option<Entry> {
         let (base, place) = self.place(at);
-        self.tables.get(&base)?.get(place)
+        self.tables[self.find(base)?].get(place)
     }
 
     /// The entry of the huge page that covers the address.
@@ -93,10 +133,11 @@ impl PageTable {
     pub(crate) fn set(&mut self, at: Va, entry: Option<Entry>) -> Option<Entry> {
         debug_assert!(entry.is_none() || self.huge(at).is_none(), "a base page in a huge one");
         let (base, place) = self.place(at);
-        match entry {
-            Some(_) => self.tables.entry(base).or_default().set(place, entry),
-            None => self.tables.get_mut(&base)?.set(place, None),
-        }
+        let id = match entry {
+            Some(_) => self.find_or_make(base),
+            None => self.find(base)?,
+        };
+        self.tables[id].set(place, entry)
     }
 
     /// Sets or clears a huge entry and returns what was there.
@@ -112,34 +153,42 @@ impl PageTable {
 
     /// Says whether there is a table of base entries for an address, be it empty.
     pub(crate) fn has_table(&self, at: Va) -> bool {
-        self.tables.contains_key(&at.align_down(self.span))
+        self.find(at.align_down(self.span)).is_some()
     }
 
     /// Makes the table of base entries for an address, unless a huge page is there.
     pub(crate) fn add_table(&mut self, at: Va) {
         if self.huge(at).is_none() {
-            self.tables.entry(at.align_down(self.span)).or_default();
+            self.find_or_make(at.align_down(self.span));
         }
     }
 
     /// Drops the table of base entries for an address, which must be empty.
     pub(crate) fn drop_table(&mut self, at: Va) {
-        let gone = self.tables.remove(&at.align_down(self.span));
-        debug_assert!(gone.is_none_or(|table| table.is_empty()), "entries in a dropped table");
+        if let Some(id) = self.take_table(at.align_down(self.span)) {
+            let gone = self.tables.remove(id);
+            debug_assert!(gone.is_none_or(|table| table.is_empty()), "entries in a dropped table");
+        }
     }
 
     /// Takes the table for an address, with all its entries, to another address. Both are borders
     /// of tables.
     pub(crate) fn move_table(&mut self, from: Va, to: Va) {
-        if let Some(table) = self.tables.remove(&from) {
-            self.tables.insert(to, table);
+        self.drop_table(to);
+        if let Some(id) = self.take_table(from) {
+            self.starts.insert(to, id);
         }
+    }
+
+    fn take_table(&mut self, base: Va) -> Option<TableId> {
+        self.found.set(NONE_FOUND);
+        self.starts.remove(&base)
     }
 
     /// The ranges of the tables of base entries that a range touches.
     pub(crate) fn made_in(&self, range: VaRange) -> Vec<VaRange> {
         let range = range.widen(self.span);
-        let starts = self.tables.range(range.start()..range.end());
+        let starts = self.starts.range(range.start()..range.end());
         starts.map(|(start, _)| VaRange::of(*start, self.span.bytes())).collect()
     }
 
@@ -155,11 +204,12 @@ impl PageTable {
     /// Base entries in a range, in order.
     pub(crate) fn small_in(&self, range: VaRange) -> impl Iterator<Item = (Va, Entry)> + '_ {
         let around = range.widen(self.span);
-        let tables = self.tables.range(around.start()..around.end());
-        tables.flat_map(move |(base, table)| {
+        let starts = self.starts.range(around.start()..around.end());
+        starts.flat_map(move |(base, id)| {
             let places = self.place_from(*base, range.start())..self.place_from(*base, range.end());
-            let entries = table.within(places);
-            entries.map(|(place, entry)| (base.add(Bytes(self.page.bytes().0 * place as u64)), entry))
+            let entries = self.tables[*id].within(places);
+            entries
+                .map(|(place, entry)| (base.add(Bytes(self.page.bytes().0 * place as u64)), entry))
         })
     }
 

@@ -190,13 +190,16 @@ impl State {
         }
     }
 
-    /// The family of the area at an address, made if it has none; the area exists.
-    pub(crate) fn family(&mut self, space: SpaceId, at: Va) -> RootId {
-        self.home(space, at).0
+    /// Gives private memory a family, if it has none.
+    pub(crate) fn claim_family(&mut self, space: SpaceId, area: &Area) {
+        if !area.shared && area.root.is_none() {
+            self.home(space, area.range.start());
+        }
     }
 
-    /// The family of the area at an address, and the place of the address in it.
-    fn home(&mut self, space: SpaceId, at: Va) -> (RootId, u64) {
+    /// The family of the area at an address, made if it has none, and the place of the address in
+    /// it; the area exists.
+    pub(crate) fn home(&mut self, space: SpaceId, at: Va) -> (RootId, u64) {
         let area = self.spaces[space].areas.find_mut(at).expect("the area is locked");
         let root = *area.root.get_or_insert_with(|| {
             // Never used again: a frame in the swap cache may outlive every area of its family.

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use faultless_pages::Va;
 
-use crate::id::{AreaId, ContextId, FrameId, ObjectId, RootId, SpaceId, TaskId};
+use crate::id::{AreaId, ContextId, FrameId, HeldId, ObjectId, RootId, SpaceId, TaskId};
 
 /// A lock, by what it guards. Earlier ones are taken first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,12 +33,6 @@ pub enum Lock {
     Table(SpaceId, Va),
 }
 
-impl Lock {
-    fn is_area(self) -> bool {
-        matches!(self, Lock::Area(_))
-    }
-}
-
 /// How a lock is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -50,6 +44,7 @@ pub enum Mode {
 
 #[derive(Clone, Copy, Debug)]
 struct Held {
+    id: HeldId,
     lock: Lock,
     mode: Mode,
     by: TaskId,
@@ -59,45 +54,55 @@ struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     held: Vec<Held>,
+    /// How many were ever taken.
+    taken: usize,
 }
 
 impl Locks {
-    /// Takes a lock if nobody stands against it.
-    pub(crate) fn try_take(&mut self, lock: Lock, mode: Mode, by: TaskId) -> bool {
-        let free = self
-            .held
-            .iter()
-            .all(|held| held.lock != lock || (held.mode == Mode::Shared && mode == Mode::Shared));
-        if free {
-            self.held.push(Held { lock, mode, by });
-        }
-        free
-    }
-
-    /// Gives a lock back.
-    pub(crate) fn release(&mut self, lock: Lock, by: TaskId) {
-        let place = self.held.iter().rposition(|held| held.lock == lock && held.by == by);
-        self.held.swap_remove(place.expect("a lock that is held"));
-    }
-
-    /// Asserts that a task may wait for a lock with what it holds.
+    /// Takes a lock if nobody stands against it. Who `waits` where somebody does must take it in
+    /// order.
     ///
     /// # Panics
-    /// When it may not: two tasks that do so could wait for each other for ever.
-    pub(crate) fn assert_order(&self, lock: Lock, by: TaskId) {
-        // Whoever changes a map takes its areas in any order: there is one such task, and who only
-        // reads areas never waits while it holds one.
-        let any_area = lock.is_area() && self.changes_a_map(by);
-        for held in self.held.iter().filter(|held| held.by == by) {
-            let allowed = held.lock < lock || (any_area && held.lock.is_area());
-            assert!(allowed, "{lock:?} is taken after {:?}, against the order", held.lock);
+    /// When it does not: two tasks that do so could wait for each other for ever.
+    pub(crate) fn take(
+        &mut self,
+        lock: Lock,
+        mode: Mode,
+        by: TaskId,
+        waits: bool,
+    ) -> Option<HeldId> {
+        let mut free = true;
+        for held in &self.held {
+            if held.lock < lock {
+                continue;
+            }
+            let waits_for_own = waits && held.by == by && !self.takes_in_any_order(lock, by);
+            assert!(!waits_for_own, "{lock:?} is taken after {:?}, against the order", held.lock);
+            let shared = held.mode == Mode::Shared && mode == Mode::Shared;
+            free &= shared || held.lock != lock;
         }
+        if !free {
+            return None;
+        }
+        self.taken += 1;
+        let id = HeldId(self.taken);
+        self.held.push(Held { id, lock, mode, by });
+        Some(id)
     }
 
-    fn changes_a_map(&self, by: TaskId) -> bool {
-        self.held.iter().any(|held| {
+    /// Whoever changes a map takes its areas in any order: there is one such task, and who only
+    /// reads areas never waits while it holds one.
+    fn takes_in_any_order(&self, lock: Lock, by: TaskId) -> bool {
+        let changes_map = |held: &Held| {
             held.by == by && held.mode == Mode::Exclusive && matches!(held.lock, Lock::Mmap(_))
-        })
+        };
+        matches!(lock, Lock::Area(_)) && self.held.iter().any(changes_map)
+    }
+
+    /// Gives a lock back, and says which.
+    pub(crate) fn release(&mut self, id: HeldId) -> Lock {
+        let place = self.held.iter().rposition(|held| held.id == id);
+        self.held.swap_remove(place.expect("a lock that is held")).lock
     }
 
     /// The locks a task holds.
@@ -117,44 +122,55 @@ mod tests {
     #[test]
     fn readers_share_and_writers_do_not() {
         let mut locks = Locks::default();
-        assert!(locks.try_take(MAP, Mode::Shared, A));
-        assert!(locks.try_take(MAP, Mode::Shared, B));
-        assert!(!locks.try_take(MAP, Mode::Exclusive, TaskId(2)));
-        locks.release(MAP, A);
-        locks.release(MAP, B);
-        assert!(locks.try_take(MAP, Mode::Exclusive, TaskId(2)));
-        assert!(!locks.try_take(MAP, Mode::Shared, A));
+        let first = locks.take(MAP, Mode::Shared, A, true).unwrap();
+        let second = locks.take(MAP, Mode::Shared, B, true).unwrap();
+        assert_eq!(locks.take(MAP, Mode::Exclusive, TaskId(2), true), None);
+        assert_eq!(locks.release(first), MAP);
+        assert_eq!(locks.release(second), MAP);
+        assert!(locks.take(MAP, Mode::Exclusive, TaskId(2), true).is_some());
+        assert_eq!(locks.take(MAP, Mode::Shared, A, true), None);
     }
 
     #[test]
     #[should_panic(expected = "against the order")]
-    fn taking_an_outer_lock_inside_an_inner_one_is_a_bug() {
+    fn waiting_for_an_outer_lock_inside_an_inner_one_is_a_bug() {
         let mut locks = Locks::default();
-        locks.try_take(Lock::Table(SpaceId(0), Va(0)), Mode::Exclusive, A);
-        locks.assert_order(MAP, A);
+        locks.take(table(0), Mode::Exclusive, A, true).unwrap();
+        locks.take(MAP, Mode::Shared, A, true);
+    }
+
+    #[test]
+    fn an_outer_lock_may_be_tried() {
+        let mut locks = Locks::default();
+        locks.take(table(0), Mode::Exclusive, A, true).unwrap();
+        assert!(locks.take(MAP, Mode::Shared, A, false).is_some());
     }
 
     #[test]
     fn areas_are_taken_in_any_order_by_who_changes_their_map() {
         let mut locks = Locks::default();
-        locks.try_take(MAP, Mode::Exclusive, A);
-        locks.try_take(Lock::Area(AreaId(2)), Mode::Exclusive, A);
-        locks.assert_order(Lock::Area(AreaId(1)), A);
+        locks.take(MAP, Mode::Exclusive, A, true).unwrap();
+        locks.take(Lock::Area(AreaId(2)), Mode::Exclusive, A, true).unwrap();
+        assert!(locks.take(Lock::Area(AreaId(1)), Mode::Exclusive, A, true).is_some());
     }
 
     #[test]
     #[should_panic(expected = "against the order")]
     fn areas_are_taken_by_rising_name_by_who_does_not() {
         let mut locks = Locks::default();
-        locks.try_take(MAP, Mode::Shared, A);
-        locks.try_take(Lock::Area(AreaId(2)), Mode::Shared, A);
-        locks.assert_order(Lock::Area(AreaId(1)), A);
+        locks.take(MAP, Mode::Shared, A, true).unwrap();
+        locks.take(Lock::Area(AreaId(2)), Mode::Shared, A, true).unwrap();
+        locks.take(Lock::Area(AreaId(1)), Mode::Shared, A, true);
     }
 
     #[test]
     fn two_locks_of_a_kind_are_taken_by_rising_name() {
         let mut locks = Locks::default();
-        locks.try_take(Lock::Table(SpaceId(0), Va(0)), Mode::Exclusive, A);
-        locks.assert_order(Lock::Table(SpaceId(0), Va(1 << 21)), A);
+        locks.take(table(0), Mode::Exclusive, A, true).unwrap();
+        assert!(locks.take(table(1 << 21), Mode::Exclusive, A, true).is_some());
+    }
+
+    fn table(at: u64) -> Lock {
+        Lock::Table(SpaceId(0), Va(at))
     }
 }

@@ -96,7 +96,7 @@ impl Tasks {
     /// Lets every task go on that waits for `on`.
     pub(crate) fn wake(&mut self, on: On) {
         for task in &mut self.list {
-            if task.status == Status::Blocked(on) {
+            if matches!(&task.status, Status::Blocked(what) if *what == on) {
                 task.status = Status::Ready;
                 task.point = Point::Woken(on);
             }

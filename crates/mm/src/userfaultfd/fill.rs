@@ -172,10 +172,8 @@ impl Kernel {
         let space = self.state().contexts[id].space;
         let locked = self.lock_area(space, order.range.start()).await;
         let (area, guard) = locked.ok_or(ENOENT)?;
-        if !area.shared {
-            // Before anything is examined: a refused request leaves it behind too.
-            self.state().family(space, area.range.start());
-        }
+        // Before anything is examined: a refused request leaves it behind too.
+        self.state().claim_family(space, &area);
         if !area.range.covers(order.range) || area.registration.is_none() {
             return Err(ENOENT);
         }

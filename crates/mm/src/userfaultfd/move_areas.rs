@@ -33,10 +33,8 @@ impl Kernel {
         let first = {
             let mut state = self.state();
             let area = state.area(space, removal.dst.start()).ok_or(ENOENT)?;
-            if !area.shared {
-                // Before anything is examined: a refused request leaves it behind too.
-                state.family(space, area.range.start());
-            }
+            // Before anything is examined: a refused request leaves it behind too.
+            state.claim_family(space, &area);
             area.id
         };
         self.pause(Point::Take(Lock::Area(first))).await;

@@ -55,9 +55,7 @@ impl Kernel {
             Entry::Present(mapped) if !mapped.exclusive => Err(EBUSY),
             Entry::Present(mapped) => self.move_present(ends, source, mapped.frame).await,
             Entry::Swapped { exclusive: false, .. } => Err(EBUSY),
-            Entry::Swapped { slot, .. } => {
-                Box::pin(self.move_swapped(ends, source, slot)).await
-            }
+            Entry::Swapped { slot, .. } => Box::pin(self.move_swapped(ends, source, slot)).await,
             Entry::Migrating(_) => {
                 self.wait_for_migration(ends.space, ends.src).await;
                 Ok(Step::Again)
@@ -138,9 +136,12 @@ impl Kernel {
 }
 
 /// Gives the tables of both ends back.
-pub(super) async fn release(tables: [Option<Guard>; 2]) {
-    for guard in tables.into_iter().flatten().rev() {
-        guard.release().await;
+pub(super) async fn release([first, second]: [Option<Guard>; 2]) {
+    if let Some(second) = second {
+        second.release().await;
+    }
+    if let Some(first) = first {
+        first.release().await;
     }
 }
 
