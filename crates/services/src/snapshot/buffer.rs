@@ -169,6 +169,11 @@ impl Pool {
         let _ = rustix::io::write(&self.returned, &1u64.to_ne_bytes());
     }
 
+    /// Says whether half of it is given away.
+    pub(super) fn is_half_out(&self) -> bool {
+        self.shelf().out > self.limit / 2
+    }
+
     /// Returns what may lie elsewhere for some time: whoever finds no room has given away more.
     pub(super) fn spare(&self) -> Bytes {
         Bytes((self.limit / RESERVE) as u64 * BLOCK.0)

@@ -220,6 +220,10 @@ impl Sink for &Disk {
         self.work.queue.is_sorted()
     }
 
+    fn is_behind(&self) -> bool {
+        self.work.pool.is_half_out()
+    }
+
     fn take(&mut self, len: Bytes, urgent: bool) -> Option<Blocks> {
         self.work.pool.take(len, urgent)
     }

@@ -30,6 +30,8 @@ pub(super) trait Sink {
     type Piece: Piece;
     /// Says whether address order is worth nothing here: pieces out of order cost no more.
     fn takes_any_order(&self) -> bool;
+    /// Says whether it has more than it gets rid of, so that room will soon be short.
+    fn is_behind(&self) -> bool;
     /// Hands out memory for `len` bytes; `None` while none is free.
     ///
     /// Background work leaves some for those who wait.

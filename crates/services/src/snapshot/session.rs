@@ -36,7 +36,7 @@ use super::policy::DumpFilter;
 use super::pump::{Late, Pump, Saved, Stop};
 use super::remote::Remote;
 use super::report::{Latency, Observer, Options, Phase, Report};
-use super::saver::{BACKGROUND, Saver};
+use super::saver::{LONGEST, Saver};
 use super::vma::{FlagTable, Maps};
 use super::watch::{Gate, watch};
 use super::xsave;
@@ -252,7 +252,7 @@ impl Job {
         let early = copied_len(&cut.copied);
         // What was copied in the pause is on its way to the disk already, in memory of its own.
         let left = Bytes(options.buffer.0.saturating_sub(early.0));
-        let pool = Pool::new(left, largest.max(BACKGROUND.bytes()))
+        let pool = Pool::new(left, largest.max(LONGEST.bytes()))
             .map_err(|errno| own("making an eventfd", errno.into()))?;
         let output = output(options, pending, cut.layout.clone())?;
         let disk = Disk::start(output, Arc::clone(&pool))

@@ -505,6 +505,10 @@ impl Sink for Core {
         !self.is_stream
     }
 
+    fn is_behind(&self) -> bool {
+        self.saved.len().is_multiple_of(2)
+    }
+
     fn take(&mut self, len: Bytes, _: bool) -> Option<Memory> {
         (self.rng.below(5) > 0).then(|| Memory { bytes: vec![0; len.as_usize()] })
     }
