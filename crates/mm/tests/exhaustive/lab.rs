@@ -3,26 +3,24 @@
 //!
 //! Used by the searches; requests go through the bytes of the ABI.
 
-use std::fmt::Write as _;
 use std::future::Future;
 
 use faultless_mm::{
-    Advice, Argument, Behind, Call, Choice, Kernel, MapRequest, NewObject, OpenFlags, Profile,
-    Runner, ThreadId,
+    Advice, Argument, Behind, Choice, Kernel, MapRequest, NewObject, OpenFlags, Profile, Runner,
+    ThreadId,
 };
 use faultless_pages::{Bytes, Va};
 use faultless_uapi::ioctl::{UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WRITEPROTECT};
 use faultless_uapi::mode::{register, writeprotect};
 use faultless_uapi::{UFFD_API, UffdioApi, UffdioRange, UffdioRegister, UffdioWriteprotect};
 
-use crate::ops::{Ending, Op, Site};
+use crate::ops::{Op, Site};
+use crate::racer::Racer;
 
 /// A page.
 pub(crate) const PAGE: u64 = 4096;
 /// How many pages the racing memory has.
 pub(crate) const PAGES: u64 = 2;
-/// How often the handler looks for faults before it is called a hang.
-const PATIENCE: usize = 20;
 
 /// How things are before a race.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +35,8 @@ pub(crate) struct Before {
     pub(crate) modes: u64,
     /// The memory is write-protected.
     pub(crate) protected: bool,
+    /// The first page is in swap.
+    pub(crate) swapped: bool,
     /// The yard is registered for write-protection, and protected.
     pub(crate) yard_protected: bool,
     /// The first page of the yard is in swap.
@@ -44,9 +44,6 @@ pub(crate) struct Before {
     /// The handler does not wake who waits for a page that is there already.
     pub(crate) forgets_to_wake: bool,
 }
-
-/// What came of a race: every ending, and the words of the memory and of the yard afterwards.
-pub(crate) type Outcome = (Vec<Ending>, Vec<u64>);
 
 /// A process whose memory is raced for.
 pub(crate) struct Lab {
@@ -57,10 +54,7 @@ pub(crate) struct Lab {
     before: Before,
     site: Site,
     sources: Va,
-    racers: Vec<(Vec<Op>, Site)>,
-    running: Vec<(usize, Call<Ending>)>,
-    /// How the pages of operations ended that are done page by page.
-    pages: Vec<Vec<Ending>>,
+    pub(crate) racers: Vec<Racer>,
 }
 
 impl Lab {
@@ -82,16 +76,7 @@ impl Lab {
         let kernel_of_site = kernel.clone();
         let site =
             Site { kernel: kernel_of_site, who, fd, object, memory, yard, src: sources, word: 0 };
-        let mut lab = Lab {
-            kernel,
-            runner,
-            before,
-            site,
-            sources,
-            racers: Vec::new(),
-            running: Vec::new(),
-            pages: Vec::new(),
-        };
+        let mut lab = Lab { kernel, runner, before, site, sources, racers: Vec::new() };
         lab.furnish();
         lab
     }
@@ -119,10 +104,17 @@ impl Lab {
             self.request(UFFDIO_REGISTER, &mut register.to_bytes());
             self.protect(range);
         }
-        if self.before.yard_swapped {
-            let (kernel, who) = (self.kernel.clone(), self.site.who);
-            self.now(kernel.advise(who, yard, Bytes(PAGE), Advice::PageOut)).expect("room in swap");
+        if self.before.swapped {
+            self.swap_out(self.site.memory);
         }
+        if self.before.yard_swapped {
+            self.swap_out(yard);
+        }
+    }
+
+    fn swap_out(&mut self, at: Va) {
+        let (kernel, who) = (self.kernel.clone(), self.site.who);
+        self.now(kernel.advise(who, at, Bytes(PAGE), Advice::PageOut)).expect("room in swap");
     }
 
     fn protect(&mut self, range: UffdioRange) {
@@ -147,13 +139,8 @@ impl Lab {
         self.now(kernel.store(who, at, &word.to_ne_bytes())).expect("plain memory");
     }
 
-    /// Makes a thread for an operation, and what it copies from.
-    pub(crate) fn prepare(&mut self, op: Op) {
-        self.prepare_many(&[op]);
-    }
-
-    /// Makes a thread for several operations, one after the other.
-    pub(crate) fn prepare_many(&mut self, ops: &[Op]) {
+    /// Makes a thread for operations, done one after the other, and what it copies from.
+    pub(crate) fn prepare(&mut self, ops: &[Op]) {
         let number = self.racers.len() as u64;
         let src = self.sources.add(Bytes(number * PAGES * PAGE));
         for page in 0..PAGES {
@@ -161,98 +148,30 @@ impl Lab {
         }
         let who = self.kernel.spawn_thread(self.site.who);
         let site = Site { who, src, word: 0x200 + number, ..self.site.clone() };
-        self.racers.push((ops.to_vec(), site));
-        self.pages.push(Vec::new());
+        self.racers.push(Racer::new(ops, site));
     }
 
-    /// Begins what was prepared; nothing of it is done yet. The last operation tells the ending.
-    pub(crate) fn begin(&mut self, number: usize) {
-        let (ops, site) = self.racers[number].clone();
-        let call = self.runner.start(site.who, async move {
-            let mut ending = Ending::Done;
-            for op in ops {
-                ending = site.clone().act(op).await;
-            }
-            ending
-        });
-        self.running.push((number, call));
+    /// Reads what there is and answers faults; says whether there was anything.
+    pub(crate) fn serve(&mut self) -> bool {
+        let site = self.site.clone();
+        let serving = site.serve(!self.before.forgets_to_wake);
+        self.runner.now(site.who, serving).unwrap_or(false)
     }
 
-    /// Does the next step of an operation that was prepared, alone; nothing more once a step of it
-    /// was refused.
-    pub(crate) fn step(&mut self, number: usize) {
-        let (ops, site) = self.racers[number].clone();
-        let steps: Vec<Op> = ops.into_iter().flat_map(Op::steps).collect();
-        if let [only] = steps.as_slice() {
-            let call = self.runner.start(site.who, site.act(*only));
-            self.running.push((number, call));
-            return self.runner.run();
-        }
-        let pages = &self.pages[number];
-        if pages.iter().all(|page| *page == Ending::Done) {
-            let next = steps[pages.len()];
-            let ending = self.runner.now(site.who, site.act(next)).expect("nothing to wait for");
-            self.pages[number].push(ending);
-            // Who was woken goes on before the next step.
-            self.runner.run();
-        }
+    /// Says whether there is a fault or an event to read.
+    pub(crate) fn is_asked(&self) -> bool {
+        const IN: u64 = 1;
+        self.kernel.poll(self.site.who, self.site.fd).is_ok_and(|events| events == IN)
     }
 
-    /// Answers every fault with zeros until nobody waits, and tells what came of the race.
-    ///
-    /// # Errors
-    /// A thread that never goes on, or a contradiction in the kernel's books.
-    pub(crate) fn finish(mut self) -> Result<Outcome, String> {
-        self.kernel.audit()?;
-        let mut endings: Vec<Option<Ending>> = vec![None; self.racers.len()];
-        for _ in 0..PATIENCE {
-            self.runner.run();
-            for (number, call) in &self.running {
-                let ending = &mut endings[*number];
-                *ending = ending.take().or_else(|| call.take());
-            }
-            for (ending, pages) in endings.iter_mut().zip(&self.pages) {
-                if !pages.is_empty() {
-                    *ending = Some(Ending::of_pages(pages));
-                }
-            }
-            if endings.iter().all(Option::is_some) {
-                return self.conclude(endings.into_iter().flatten().collect());
-            }
-            let site = self.site.clone();
-            let serving = site.serve(!self.before.forgets_to_wake);
-            if !self.runner.now(site.who, serving).unwrap_or(false) {
-                break;
-            }
-        }
-        let mut text = String::from("never ends:");
-        for (number, ending) in endings.iter().enumerate() {
-            let _ = write!(text, " {number}: {ending:?}");
-        }
-        Err(text)
-    }
-
-    fn conclude(mut self, endings: Vec<Ending>) -> Result<Outcome, String> {
-        let mut told = Vec::new();
-        for (number, ending) in endings.into_iter().enumerate() {
-            let moves = self.racers[number].0.iter().any(|op| op.moves());
-            told.push(match ending {
-                Ending::Forked(child) => Ending::Child(self.words(ThreadId(child))),
-                // MOVE looks at the destination, then at the source, each under its own lock: which
-                // of two reasons it gives depends on what comes in between.
-                Ending::Refused(_, out) if moves && out <= 0 => Ending::Refused(0, 0),
-                other => other,
-            });
-        }
-        self.kernel.audit()?;
-        let words = self.words(self.site.who);
-        self.kernel.audit()?;
-        Ok((told, words))
+    /// The words of memory and yard, as the process sees them.
+    pub(crate) fn own_words(&mut self) -> Vec<u64> {
+        self.words(self.site.who)
     }
 
     /// The words of memory and yard. Where a missing page is one of zeros (in plain memory, and a
     /// child has no other) there is no difference to see.
-    fn words(&mut self, who: ThreadId) -> Vec<u64> {
+    pub(crate) fn words(&mut self, who: ThreadId) -> Vec<u64> {
         const MISSING: u64 = u64::MAX;
         const SIGNAL: u64 = u64::MAX - 1;
         const PROTECTED: u64 = 1 << 57;

@@ -46,8 +46,8 @@ pub(crate) enum Op {
     StoreYard(u64),
     /// Loads a word of the yard.
     LoadYard(u64),
-    /// Faults the page of the yard in for a store, and stores nothing.
-    TouchYard(u64),
+    /// Faults the page of the yard in, for a store or only a load, and does neither.
+    TouchYard(u64, bool),
     /// Punches the page out of the object.
     Punch(u64),
     /// Writes a word of its own to the object, through its descriptor.
@@ -72,17 +72,23 @@ impl Op {
         matches!(self, Op::Move(_) | Op::MoveAll)
     }
 
+    /// Says whether it does one page after the other, and tells how many.
+    fn is_paged(self) -> bool {
+        matches!(self, Op::CopyAll | Op::MoveAll)
+    }
+
     /// Says whether it takes so many locks that all its interleavings are too many.
     pub(crate) fn is_long(self) -> bool {
         self.moves() || matches!(self, Op::PageOut(_) | Op::PageOutYard(_))
     }
 
     /// What it does one after the other, for others to come in between: page by page, and first
-    /// the fault, then the store.
+    /// the fault, then the access.
     pub(crate) fn steps(self) -> Vec<Op> {
         let pages = 0..PAGES;
         match self {
-            Op::StoreYard(page) => vec![Op::TouchYard(page), self],
+            Op::StoreYard(page) => vec![Op::TouchYard(page, true), self],
+            Op::LoadYard(page) => vec![Op::TouchYard(page, false), self],
             Op::CopyAll => pages.map(Op::Copy).collect(),
             Op::MoveAll => pages.map(Op::Move).collect(),
             op => vec![op],
@@ -108,16 +114,14 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// What an operation comes to whose pages ended like this, one after the other.
-    pub(crate) fn of_pages(pages: &[Ending]) -> Ending {
+    /// What an operation comes to whose steps ended like this, one after the other.
+    pub(crate) fn of_steps(op: Op, steps: &[Ending]) -> Ending {
         const EAGAIN: i32 = 11;
-        let done = pages.iter().take_while(|page| **page == Ending::Done).count();
-        match (done, pages.get(done)) {
-            (_, None) => Ending::Done,
-            (0, Some(stopped)) => stopped.clone(),
-            (done, Some(_)) => {
-                Ending::Refused(EAGAIN, i64::try_from(done as u64 * PAGE).unwrap_or(0))
-            }
+        let done = steps.iter().take_while(|step| **step == Ending::Done).count();
+        match steps.get(done) {
+            None => Ending::Done,
+            Some(stopped) if done == 0 || !op.is_paged() => stopped.clone(),
+            Some(_) => Ending::Refused(EAGAIN, i64::try_from(done as u64 * PAGE).unwrap_or(0)),
         }
     }
 }
@@ -148,8 +152,8 @@ impl Site {
             Op::Load(page) => self.load(self.at(page)).await,
             Op::LoadYard(page) => self.load(self.in_yard(page)).await,
             Op::Store(page) => self.store(self.at(page)).await,
-            Op::TouchYard(page) => {
-                self.advise(self.in_yard(page), Advice::Populate { write: true }).await
+            Op::TouchYard(page, write) => {
+                self.advise(self.in_yard(page), Advice::Populate { write }).await
             }
             Op::StoreYard(page) => self.store(self.in_yard(page)).await,
             Op::Copy(page) => self.copy(page, 1).await,

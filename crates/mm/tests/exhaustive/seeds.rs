@@ -59,7 +59,7 @@ fn run(seed: u64) -> (Trace, Result<(), String>) {
     let (before, threads) = draw(&mut random);
     let mut lab = Lab::new(&Profile::linux_6_18(), before);
     for (number, ops) in threads.iter().enumerate() {
-        lab.prepare_many(ops);
+        lab.prepare(ops);
         lab.begin(number);
     }
     lab.runner.choose(Choice::Seeded(random));
@@ -104,7 +104,7 @@ fn a_script_replays_its_interleaving() {
     let program = |trial: &mut faultless_mm::Trial| {
         let mut lab = Lab::new(&Profile::linux_6_18(), MISSING);
         for (number, op) in [Op::Load(0), Op::Copy(0)].into_iter().enumerate() {
-            lab.prepare(op);
+            lab.prepare(&[op]);
             lab.begin(number);
         }
         trial.race(&mut lab.runner);
