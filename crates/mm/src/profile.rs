@@ -30,6 +30,8 @@ pub struct Profile {
     pub swap_slots: usize,
     /// Frames of memory; allocation beyond them is ENOMEM.
     pub frames: usize,
+    /// Areas of an address space (`vm.max_map_count`).
+    pub areas: usize,
     /// Memory errors are modelled as such (`CONFIG_MEMORY_FAILURE`).
     pub has_memory_failure: bool,
     /// WRITEPROTECT spans areas and holes (6.4).
@@ -72,6 +74,9 @@ pub struct Profile {
     pub move_locks_family: bool,
     /// MOVE moves pages behind the first with the tables still locked (6.18).
     pub move_batches: bool,
+    /// COPY that finds the hugetlb pool empty says that something is there already (measured on
+    /// 6.18), not that there is no memory.
+    pub empty_pool_exists: bool,
     /// COPY and CONTINUE leave guards alone (7.2).
     pub copy_respects_guards: bool,
     /// COPY is EAGAIN when it had to read its source with nothing locked and finds another kind
@@ -150,6 +155,7 @@ impl Profile {
             hugetlb: Some((PageSize::MIB2, 64)),
             swap_slots: 1 << 16,
             frames: 1 << 24,
+            areas: 65530,
             has_memory_failure: false,
             protection_spans_areas: since(6, 4),
             continue_takes_wp: since(6, 4),
@@ -170,6 +176,7 @@ impl Profile {
             moves_many_areas: since(6, 17),
             move_locks_family: !since(6, 18),
             move_batches: since(6, 18),
+            empty_pool_exists: since(6, 18),
             copy_respects_guards: since(7, 2),
             copy_rechecks_area: since(7, 2),
             copy_beyond_end: if since(7, 2) { ENOMEM } else { EFAULT },

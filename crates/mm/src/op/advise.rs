@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use faultless_pages::{Bytes, Va, VaRange};
 
-use crate::errno::{EACCES, EFAULT, EHWPOISON, EINTR, EINVAL, ENOMEM, Errno};
+use crate::errno::{EACCES, EAGAIN, EFAULT, EHWPOISON, EINTR, EINVAL, ENOMEM, Errno};
 use crate::id::{SpaceId, ThreadId};
 use crate::kernel::{Kernel, State};
 use crate::machine::Kind;
@@ -89,7 +89,10 @@ impl Kernel {
         let guards = self.lock_areas(space, range).await;
         let (pieces, gapless) = self.state().pieces(space, range);
         for piece in pieces {
-            self.state().change_areas(space, piece.range, |area| advised(area, advice));
+            let changed =
+                self.state().change_areas(space, piece.range, |area| advised(area, advice));
+            // Advice may be given again later.
+            changed.map_err(|_| EAGAIN)?;
         }
         drop(guards);
         map.release().await;

@@ -27,7 +27,8 @@ impl Kernel {
         let guards = self.lock_areas(parent, whole).await;
         let child = {
             let mut state = self.state();
-            let space = Space::new(state.profile.page_size);
+            let heap = state.spaces[parent].heap;
+            let space = Space { heap, ..Space::new(state.profile.page_size) };
             state.spaces.insert_fresh(space)
         };
         let mut raised = Vec::new();

@@ -3,7 +3,7 @@
 use faultless_pages::{Bytes, Va, VaRange};
 
 use crate::errno::{EACCES, EINVAL, ENOMEM, Errno};
-use crate::id::ThreadId;
+use crate::id::{SpaceId, ThreadId};
 use crate::kernel::{Kernel, State};
 use crate::machine::{Kind, Object};
 use crate::process::{Area, Backing, Protection, TASK_END, Traits};
@@ -80,6 +80,7 @@ impl Kernel {
         }
         let space = self.state().space_of(who);
         let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
+        self.state().may_map(space, &request, len)?;
         let draft = self.state().draft(who, &request, len)?;
         let raised = if request.fixed {
             self.remove_range(space, draft.range).await
@@ -129,6 +130,17 @@ impl Kernel {
 }
 
 impl State {
+    /// Checks that an address space can have one more area, and one less where it goes.
+    fn may_map(&self, space: SpaceId, request: &MapRequest, len: Bytes) -> Result<(), Errno> {
+        if self.spaces[space].areas.count() > self.profile.areas {
+            return Err(ENOMEM);
+        }
+        match self.page_range(request.at, len) {
+            Ok(range) if request.fixed => self.may_unmap(space, range),
+            _ => Ok(()),
+        }
+    }
+
     /// The area a request asks for; its object is counted.
     fn draft(&mut self, who: ThreadId, request: &MapRequest, len: Bytes) -> Result<Area, Errno> {
         let page = self.profile.page_size;

@@ -11,6 +11,7 @@
 //! | `fault`, `fault_anonymous`, `fault_object`, `fault_write` | an access that finds no way |
 //! | `fault_around` | the neighbours that a load brings along |
 //! | `map`, `unmap`, `remap`, `transfer`, `protect`, `pin_down` | changes of the map |
+//! | `brk` | the heap |
 //! | `advise`, `drop_pages`, `guard` | advice on memory |
 //! | `object` | making, reading, writing, sealing objects |
 //! | `punch` | holes in objects, punched or cut off at the end |
@@ -29,6 +30,7 @@ mod access;
 mod advise;
 mod age;
 mod area_lock;
+mod brk;
 mod cache;
 mod collapse;
 mod drop_pages;

@@ -33,7 +33,7 @@ impl Kernel {
             next = piece.range.end();
             joined
         }) {
-            self.state().change_areas(space, piece.range, |area| area.traits.locked = true);
+            self.state().change_areas(space, piece.range, |area| area.traits.locked = true)?;
         }
         drop(guards);
         map.release().await;

@@ -51,7 +51,7 @@ impl Kernel {
                 return Err(EACCES);
             }
             next = piece.range.end();
-            self.state().change_areas(space, piece.range, |area| area.protection = protection);
+            self.state().change_areas(space, piece.range, |area| area.protection = protection)?;
             if !protection.write {
                 self.make_read_only(space, piece.range).await;
             }

@@ -175,7 +175,7 @@ impl Kernel {
         told.extend(raised);
         told.extend(shrunk);
         if request.dont_unmap {
-            self.state().forget_family(space, old_kept);
+            self.state().forget_family(space, old_kept)?;
         } else {
             told.extend(self.remove_range(space, old_kept).await);
         }
@@ -242,12 +242,12 @@ impl State {
     }
 
     /// An area that was emptied by a move has no pages, so it begins a family of its own.
-    fn forget_family(&mut self, space: SpaceId, range: VaRange) {
+    fn forget_family(&mut self, space: SpaceId, range: VaRange) -> Result<(), Errno> {
         self.change_areas(space, range, |area| {
             if area.is_anonymous() {
                 area.root = None;
                 area.linear = area.range.start().0;
             }
-        });
+        })
     }
 }

@@ -4,10 +4,10 @@ use alloc::vec::Vec;
 
 use faultless_pages::{Bytes, Va, VaRange};
 
-use crate::errno::{EINVAL, Errno};
+use crate::errno::{EINVAL, ENOMEM, Errno};
 use crate::id::{SpaceId, ThreadId};
 use crate::kernel::{Guard, Kernel, State};
-use crate::process::{Space, TASK_END};
+use crate::process::{Area, Space, TASK_END};
 use crate::sched::{Lock, Mode, Point};
 use crate::userfaultfd::Announcement;
 
@@ -15,11 +15,12 @@ impl Kernel {
     /// `munmap(2)`.
     ///
     /// # Errors
-    /// EINVAL for an impossible range.
+    /// EINVAL for an impossible range, ENOMEM where one area too many would be left.
     pub async fn unmap(&self, who: ThreadId, at: Va, len: Bytes) -> Result<(), Errno> {
         let range = self.state().page_range(at, len)?;
         let space = self.state().space_of(who);
         let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
+        self.state().may_unmap(space, range)?;
         let raised = self.remove_range(space, range).await;
         map.release().await;
         self.announce_all(who, raised).await;
@@ -79,6 +80,14 @@ impl State {
             return Err(EINVAL);
         }
         Ok(VaRange::new(at, Va(end).align_up(page)))
+    }
+
+    /// Checks that a hole in the middle of an area leaves room for both its ends.
+    pub(crate) fn may_unmap(&self, space: SpaceId, range: VaRange) -> Result<(), Errno> {
+        let cuts_out =
+            |area: Area| area.range.start() < range.start() && range.end() < area.range.end();
+        let hole = self.area(space, range.start()).is_some_and(cuts_out);
+        if hole && self.is_full(space) { Err(ENOMEM) } else { Ok(()) }
     }
 
     /// Drops the tables that no area reaches into any more.

@@ -40,6 +40,11 @@ impl Areas {
             .filter(move |area| area.range.intersect(range).is_some())
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.map.len()
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = &Area> {
         self.map.values()
     }

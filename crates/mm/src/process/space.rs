@@ -8,7 +8,7 @@ use alloc::collections::BTreeSet;
 
 use faultless_pages::{PageSize, Va, VaRange};
 
-use crate::errno::{ESRCH, Errno};
+use crate::errno::{ENOMEM, ESRCH, Errno};
 use crate::id::{AreaId, FrameId, RootId, SpaceId};
 use crate::kernel::State;
 use crate::machine::{Kind, Machine, Owner};
@@ -17,18 +17,24 @@ use crate::process::areas::Areas;
 use crate::process::entry::Entry;
 use crate::process::page_table::PageTable;
 
+/// Where the heap of a process begins.
+const HEAP: Va = Va(0x5555_5560_0000);
+
 /// An address space.
 #[derive(Debug)]
 pub(crate) struct Space {
     pub(crate) areas: Areas,
     pub(crate) table: PageTable,
+    /// The heap; its end need not be at a page border.
+    pub(crate) heap: VaRange,
     /// Processes that run in it, and calls that keep it from being torn down.
     pub(crate) users: u32,
 }
 
 impl Space {
     pub(crate) fn new(page: PageSize) -> Space {
-        Space { areas: Areas::default(), table: PageTable::new(page), users: 1 }
+        let heap = VaRange::new(HEAP, HEAP);
+        Space { areas: Areas::default(), table: PageTable::new(page), heap, users: 1 }
     }
 
     /// Its last process is gone; a userfaultfd may still name it.
@@ -99,12 +105,15 @@ impl State {
     /// Changes the areas of a range, cutting those that reach beyond it and merging what is alike
     /// afterwards. Huge pages that are cut are split. An area that would stay what it is is neither
     /// cut nor merged.
+    ///
+    /// # Errors
+    /// ENOMEM where a cut would make too many areas; those before it are changed.
     pub(crate) fn change_areas(
         &mut self,
         space: SpaceId,
         range: VaRange,
         mut change: impl FnMut(&mut Area),
-    ) {
+    ) -> Result<(), Errno> {
         let (pieces, _) = self.pieces(space, range);
         for piece in pieces {
             let mut changed = piece;
@@ -112,11 +121,22 @@ impl State {
             if changed == piece {
                 continue;
             }
-            self.split_area(space, piece.range.start());
-            self.split_area(space, piece.range.end());
+            for at in [piece.range.start(), piece.range.end()] {
+                let inside = self.area(space, at).is_some_and(|area| area.range.start() < at);
+                if inside && self.is_full(space) {
+                    return Err(ENOMEM);
+                }
+                self.split_area(space, at);
+            }
             self.spaces[space].areas.change(piece.range, &mut change);
             self.merge_areas(space, piece.range);
         }
+        Ok(())
+    }
+
+    /// Says whether an address space can have no more areas.
+    pub(crate) fn is_full(&self, space: SpaceId) -> bool {
+        self.spaces[space].areas.count() >= self.profile.areas
     }
 
     /// Cuts the area that holds an address there; returns the name of the second part.

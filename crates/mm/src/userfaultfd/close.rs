@@ -80,7 +80,9 @@ impl Kernel {
             if self.state().profile.closing_clears_protection {
                 self.clear_protection(space, &area).await;
             }
-            self.state().change_areas(space, area.range, |area| area.registration = None);
+            let whole = area.range;
+            let let_go = self.state().change_areas(space, whole, |area| area.registration = None);
+            debug_assert_eq!(let_go, Ok(()), "a whole area is not cut");
             drop(guard);
         }
         map.release().await;

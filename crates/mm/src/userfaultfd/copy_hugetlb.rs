@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use faultless_pages::{Bytes, Va, VaRange};
 
-use crate::errno::ENOMEM;
+use crate::errno::{EEXIST, ENOMEM};
 use crate::id::{FrameId, ThreadId};
 use crate::kernel::{Kernel, State};
 use crate::machine::Content;
@@ -23,7 +23,8 @@ impl Kernel {
             Some(content) => self.state().parts_of_content(&content, target),
             None => self.state().peek_parts(who, src, target).ok_or(Halt::Source)?,
         };
-        let head = self.state().machine.take_from_pool(parts.len()).ok_or(ENOMEM)?;
+        let empty = if self.state().profile.empty_pool_exists { EEXIST } else { ENOMEM };
+        let head = self.state().machine.take_from_pool(parts.len()).ok_or(empty)?;
         for (part, content) in parts.into_iter().enumerate() {
             self.state().machine.frames[FrameId(head.0 + part)].content = content;
         }

@@ -35,7 +35,7 @@ impl Kernel {
         let (space, map) = self.lock_living_map(id).await?;
         let areas = self.lock_areas(space, range).await;
         let hugetlb = self.state().check_areas(id, range, request.mode)?;
-        self.state().register_areas(id, range, request.mode);
+        self.state().register_areas(id, range, request.mode)?;
         drop(areas);
         map.release().await;
         let offered = self.state().offered(request.mode, hugetlb);
@@ -110,14 +110,15 @@ impl State {
         Ok(())
     }
 
-    /// Registers every area of the range that does not report all of these modes already.
-    fn register_areas(&mut self, id: ContextId, range: VaRange, mode: u64) {
+    /// Registers every area of the range that does not report all of these modes already. What
+    /// was registered before a refusal stays so.
+    fn register_areas(&mut self, id: ContextId, range: VaRange, mode: u64) -> Result<(), Errno> {
         let space = self.contexts[id].space;
         self.change_areas(space, range, |area| {
             let present = area.registration.map_or(0, |registration| registration.modes);
             if present & mode != mode {
                 area.registration = Some(Registration { context: id, modes: mode });
             }
-        });
+        })
     }
 }

@@ -21,7 +21,7 @@ impl Kernel {
         self.state().check_unregister(id, range)?;
         let registered = self.state().registered_in(space, range);
         for area in registered {
-            self.unregister_area(space, &area).await;
+            self.unregister_area(space, &area).await?;
         }
         drop(areas);
         map.release().await;
@@ -29,14 +29,14 @@ impl Kernel {
     }
 
     /// Wakes, unprotects and unregisters one area or a part of one, under the map's lock.
-    async fn unregister_area(&self, space: SpaceId, area: &Area) {
-        let Some(registration) = area.registration else { return };
+    async fn unregister_area(&self, space: SpaceId, area: &Area) -> Result<(), Errno> {
+        let Some(registration) = area.registration else { return Ok(()) };
         let forgets = self.state().profile.bugs.unregister_leaves_wp_waiters;
         if registration.modes & register::MISSING != 0 || !forgets {
             self.wake_range(registration.context, area.range);
         }
         self.clear_protection(space, area).await;
-        self.state().change_areas(space, area.range, |area| area.registration = None);
+        self.state().change_areas(space, area.range, |area| area.registration = None)
     }
 }
 

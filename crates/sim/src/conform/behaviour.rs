@@ -76,6 +76,21 @@ pub const BEHAVIOURS: &[Behaviour] = &[
         case: "copy::guard_gives_way_or_exists",
     },
     Behaviour {
+        what: "COPY is EAGAIN where its destination changed while its source was awaited",
+        promise: Profile::copy_rechecks_its_destination,
+        case: "copy::destination_changed_meanwhile_is_filled_or_not",
+    },
+    Behaviour {
+        what: "COPY that finds the hugetlb pool empty is EEXIST",
+        promise: Profile::empty_pool_exists,
+        case: "hugetlb::empty_pool_stops_it",
+    },
+    Behaviour {
+        what: "mremap moves several mappings at once",
+        promise: Profile::mappings_move_together,
+        case: "events::mappings_move_together_or_not",
+    },
+    Behaviour {
         what: "beyond the end of an object COPY is EFAULT and CONTINUE is EINVAL",
         promise: Profile::tells_the_end_of_an_object,
         case: "copy::beyond_the_end_of_the_object_is_refused",

@@ -132,6 +132,28 @@ impl Profile {
         if self.is_at_least(7, 3) { Promise::Either } else { Promise::No }
     }
 
+    /// COPY that had to wait for its source is EAGAIN where its destination has become another
+    /// mapping meanwhile: since 7.2.
+    #[must_use]
+    pub fn copy_rechecks_its_destination(&self) -> Promise {
+        self.since(7, 2)
+    }
+
+    /// COPY that finds the hugetlb pool empty is EEXIST: so measured on 6.18. It was ENOMEM once.
+    #[must_use]
+    pub fn empty_pool_exists(&self) -> Promise {
+        match (self.is_at_least(6, 18), self.is_at_least(7, 0)) {
+            (true, false) => Promise::Yes,
+            _ => Promise::Either,
+        }
+    }
+
+    /// `mremap` moves several mappings at once to a given place: since 6.17.
+    #[must_use]
+    pub fn mappings_move_together(&self) -> Promise {
+        self.since(6, 17)
+    }
+
     /// Beyond the end of an object COPY is EFAULT and CONTINUE is EINVAL: up to 6.18. In 7.2 they
     /// are ENOMEM and EFAULT.
     #[must_use]

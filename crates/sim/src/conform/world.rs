@@ -128,6 +128,11 @@ pub enum Call {
         /// [`prot`](super::linux::prot) bits.
         prot: u32,
     },
+    /// `brk`, the system call. Value: the end of the heap afterwards.
+    Brk {
+        /// Where it shall end; 0 only asks.
+        end: u64,
+    },
     /// `madvise`.
     Advise {
         /// Address.

@@ -353,3 +353,44 @@ pub(super) fn empty_source_is_zeros(w: &mut dyn World) -> Verdict {
     s.copy(area.range(), empty.start, 0)?.done(area.page_size)?;
     expect("byte", s.load(area.at(0))?, 0)
 }
+
+/// A copier that waits for its source, which is missing, and the page it is to fill.
+fn waiting_for_its_source(w: &mut dyn World) -> Verdict<(Stage<'_>, Area, Area, Request, Thread)> {
+    let (mut s, area) = registered(w, 1)?;
+    let source = s.anon(1)?;
+    s.register(source.range(), reg::MISSING)?;
+    let request = request::copy(area.range(), source.start, 0);
+    let copier = s.blocked(request.to(s.fd))?;
+    s.expect_fault(source.at(0), 0)?;
+    Ok((s, area, source, request, copier))
+}
+
+/// A destination that is unmapped while the source is awaited is ENOENT (section 8).
+pub(super) fn destination_gone_meanwhile_is_noent(w: &mut dyn World) -> Verdict {
+    let (mut s, area, source, request, copier) = waiting_for_its_source(w)?;
+    s.unmap(area.range())?;
+    s.fill(source.range(), 4, 0)?;
+    s.sent(copier, &request)?.failed(ENOENT)
+}
+
+/// So is one that is no longer registered (section 8).
+pub(super) fn destination_unregistered_meanwhile_is_noent(w: &mut dyn World) -> Verdict {
+    let (mut s, area, source, request, copier) = waiting_for_its_source(w)?;
+    s.unregister(area.range())?.ok()?;
+    s.fill(source.range(), 4, 0)?;
+    s.sent(copier, &request)?.failed(ENOENT)
+}
+
+/// One that is there and registered, and is protected otherwise than before, is filled; since 7.2
+/// that is EAGAIN (sections 8, 15).
+pub(super) fn destination_changed_meanwhile_is_filled_or_not(w: &mut dyn World) -> Verdict {
+    let (mut s, area, source, request, copier) = waiting_for_its_source(w)?;
+    s.mprotect(area.range(), prot::READ)?;
+    s.fill(source.range(), 4, 0)?;
+    let tried = s.sent(copier, &request)?;
+    if s.profile().copy_rechecks_its_destination() == Promise::Yes {
+        return tried.failed(EAGAIN);
+    }
+    tried.done(area.page_size)?;
+    expect("byte", s.load(area.at(0))?, 4)
+}

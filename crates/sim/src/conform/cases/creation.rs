@@ -154,3 +154,11 @@ pub(super) fn fdinfo_tells_features_and_counts(w: &mut dyn World) -> Verdict {
     s.fill(area.one(0), 1, 0)?;
     expect("that one resolved", s.counts()?, (1, 1))
 }
+
+/// With no descriptor left it is EMFILE (section 1).
+pub(super) fn no_free_descriptor_is_emfile(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, 0)?;
+    s.value(Call::LimitDescriptors { count: u64::from(s.fd.0) + 1 })?;
+    let restricted = if s.profile().privileged { 0 } else { UFFD_USER_MODE_ONLY };
+    s.refuses(Call::Userfaultfd { flags: USUAL | restricted }, EMFILE)
+}

@@ -352,3 +352,60 @@ pub(super) fn growing_in_place_extends_the_registration(w: &mut dyn World) -> Ve
     s.blocked_load(area.at(1))?;
     s.expect_fault(area.at(1), 0)
 }
+
+/// A heap that shrinks sends UNMAP of what is given back (section 10).
+pub(super) fn shrinking_the_heap_sends_unmap(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_EVENT_UNMAP)?;
+    let page = s.page();
+    let before = s.value(Call::Brk { end: 0 })?;
+    let start = before.next_multiple_of(page);
+    expect("grown", s.value(Call::Brk { end: start + 4 * page })?, start + 4 * page)?;
+    let heap = Area { start, pages: 4, page_size: page, object: None };
+    s.register(heap.range(), reg::MISSING)?;
+    let who = s.blocked(Call::Brk { end: heap.at(1) })?;
+    s.expect_gone(event::UNMAP, heap.part(1, 3))?;
+    expect("end", s.goes_on(who)?.result, Ok(heap.at(1)))?;
+    s.unregister(heap.one(0))?.ok()?;
+    expect("given back", s.value(Call::Brk { end: before })?, before)
+}
+
+/// Two mappings side by side, to be moved by one call, of which the second may be registered.
+fn two_side_by_side(s: &mut Stage<'_>, registered: bool) -> Verdict<(Area, Call)> {
+    let area = s.anon(2)?;
+    s.store(area.at(0), 1)?;
+    s.store(area.at(1), 2)?;
+    s.mprotect(area.one(0), prot::READ)?;
+    if registered {
+        s.register(area.one(1), reg::MISSING)?;
+    }
+    let call = s.moving(&area, 0)?;
+    Ok((area, call))
+}
+
+/// Several mappings move in one call since 6.17; before, the end of the first is a fault
+/// (sections 10, 15).
+pub(super) fn mappings_move_together_or_not(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::bare(w)?;
+    let (area, call) = two_side_by_side(&mut s, false)?;
+    if s.profile().mappings_move_together() == Promise::No {
+        return s.refuses(call, EFAULT);
+    }
+    let to = s.value(call)?;
+    expect("first", s.load(to)?, 1)?;
+    expect("second", s.load(to + area.page_size)?, 2)
+}
+
+/// Registered mappings do not move together with others; those before one have moved by then
+/// (section 10).
+pub(super) fn registered_mappings_do_not_move_together(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_EVENT_REMAP)?;
+    let (area, call) = two_side_by_side(&mut s, true)?;
+    let Call::Remap { to, .. } = call else { return Ok(()) };
+    s.refuses(call, EFAULT)?;
+    s.quiet()?;
+    expect("still there", s.load(area.at(1))?, 2)?;
+    if s.profile().mappings_move_together() == Promise::Yes {
+        expect("moved before it", s.load(to)?, 1)?;
+    }
+    Ok(())
+}

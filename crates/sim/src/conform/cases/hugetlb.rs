@@ -176,3 +176,26 @@ pub(super) fn pinned_page_is_copied_for_a_child(w: &mut dyn World) -> Verdict {
     let exclusive = faultless_uapi::scan::pagemap::EXCLUSIVE;
     expect("still its own", s.entry(area.start)? & exclusive, exclusive)
 }
+
+/// With no page left in the pool COPY is ENOMEM, or says EEXIST as 6.18 does (sections 8, 15).
+pub(super) fn empty_pool_stops_it(w: &mut dyn World) -> Verdict {
+    const MOST: u64 = 128;
+    let mut s = Stage::open(w, FEATURE_MISSING_HUGETLBFS)?;
+    let page_size = s.page_size_of(Memory::PrivateHugetlb)?;
+    let flags = map::PRIVATE | map::ANONYMOUS | map::HUGETLB | map::NORESERVE;
+    let area = s.map_object(None, MOST, page_size, flags, prot::READ_WRITE)?;
+    s.register(area.range(), reg::MISSING)?;
+    let src = s.anon(page_size / s.page())?.start;
+    for index in 0..MOST {
+        let tried = s.copy(area.one(index), src, 0)?;
+        if tried.result.is_err() {
+            ensure(index > 0, "the pool was empty at once")?;
+            return match s.profile().empty_pool_exists() {
+                Promise::Yes => tried.failed(EEXIST),
+                Promise::No => tried.failed(ENOMEM),
+                Promise::Either => tried.failed(EEXIST).or(tried.failed(ENOMEM)),
+            };
+        }
+    }
+    skip("the pool has more pages than a body takes")
+}

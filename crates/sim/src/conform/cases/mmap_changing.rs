@@ -167,3 +167,18 @@ pub(super) fn unreadable_argument_is_put_off_or_faults(w: &mut dyn World) -> Ver
     ensure(observed || stop == Stop::Refused(EAGAIN), format_args!("COPY: {stop:?}"))?;
     ensure(faults.allows(observed), format_args!("COPY: {stop:?}"))
 }
+
+/// RWPROTECT is EAGAIN too, before its range is examined (sections 7, 14).
+pub(super) fn closing_is_put_off(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_EVENT_REMOVE | FEATURE_RWP)?;
+    let area = s.anon(2)?;
+    s.register(area.range(), reg::MISSING | reg::RWP)?;
+    s.blocked(advise(area.one(1), advice::DONTNEED))?;
+    let unaligned = Range { start: area.start + 1, len: 0 };
+    for range in [area.one(0), unaligned] {
+        for mode in [mode::rwprotect::RWP, 0] {
+            s.send(&request::rwprotect(range, mode))?.gives(EAGAIN)?;
+        }
+    }
+    Ok(())
+}

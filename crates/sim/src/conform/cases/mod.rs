@@ -69,7 +69,7 @@ cases! {
         permission_is_checked_before_flags, user_mode_only_needs_no_privilege,
         device_makes_descriptors, device_refuses_unknown_flags, device_knows_one_request,
         device_asks_for_no_capability, device_open_obeys_its_mode, writing_is_refused,
-        seeking_does_nothing, fdinfo_tells_features_and_counts,
+        seeking_does_nothing, fdinfo_tells_features_and_counts, no_free_descriptor_is_emfile,
     }
     handshake {
         other_versions_are_invalid, unknown_features_are_invalid, failed_handshake_may_be_retried,
@@ -88,6 +88,7 @@ cases! {
         memory_is_free_again_after_unregister, first_refused_mapping_decides,
         refused_registration_registers_nothing, asking_for_less_keeps_the_superset,
         asking_for_another_mode_replaces, replaced_protection_strands_its_bits, modes_may_be_added,
+        full_map_leaves_the_beginning_registered,
     }
     register_memory {
         anonymous_memory_offers, write_protection_adds_its_request, shared_memory_offers_everything,
@@ -147,12 +148,14 @@ cases! {
         nothing_is_sent_unasked, ordinary_memory_sends_nothing, quiet_operations_send_nothing,
         changes_through_the_object_send_nothing, waiting_threads_can_be_killed,
         old_place_left_mapped_stays_registered, growing_in_place_extends_the_registration,
+        shrinking_the_heap_sends_unmap, mappings_move_together_or_not,
+        registered_mappings_do_not_move_together,
     }
     mmap_changing {
         filling_is_put_off, nothing_is_examined_before, protecting_is_put_off,
         registering_and_waking_go_on, all_memory_is_put_off, other_descriptors_go_on,
         reading_the_event_ends_it, faults_are_delivered_meanwhile, every_event_puts_off,
-        the_last_event_counts, unreadable_argument_is_put_off_or_faults,
+        the_last_event_counts, unreadable_argument_is_put_off_or_faults, closing_is_put_off,
     }
     missing {
         shared_memory_reports_missing_pages, pages_of_the_object_are_not_missing,
@@ -177,7 +180,9 @@ cases! {
         guard_gives_way_or_exists, private_mapping_gets_a_private_page,
         shared_mapping_fills_the_object, beyond_the_end_of_the_object_is_refused,
         unwritable_argument_comes_too_late, memory_of_another_is_filled_not_woken,
-        missing_source_is_reported, empty_source_is_zeros,
+        missing_source_is_reported, empty_source_is_zeros, destination_gone_meanwhile_is_noent,
+        destination_unregistered_meanwhile_is_noent,
+        destination_changed_meanwhile_is_filled_or_not,
     }
     zeropage {
         anonymous_memory_gets_the_zero_page, shared_memory_gets_a_page_of_its_own,
@@ -236,6 +241,8 @@ cases! {
         accessed_pages_are_told, a_page_shared_with_a_child_is_copied_only_when_written,
         swapped_pages_are_protected, huge_pages_are_protected_whole,
         huge_pages_are_split_for_a_part, it_survives_mprotect, moved_pages_arrive_protected,
+        unreadable_arguments_fault, ranges_must_be_possible, the_dead_are_esrch,
+        modes_can_be_switched_off, other_modes_go_along,
     }
     pagemap_entry {
         untouched_page_has_no_bits, written_page_is_exclusive,
@@ -279,6 +286,7 @@ cases! {
         a_hole_stops_it, holes_count_when_allowed, an_untouched_source_is_a_hole,
         destination_is_never_overwritten, destination_is_looked_at_first, zero_page_moves,
         protection_is_lost_on_the_way, copied_pages_move_on, many_pages_move_at_once,
+        special_memory_is_invalid,
     }
     move_exclusive {
         page_shared_with_a_child_is_busy, writing_makes_it_movable, it_stays_busy_after_the_child,
@@ -306,7 +314,7 @@ cases! {
         missing_page_is_filled_whole, filling_is_by_huge_pages, present_page_exists,
         page_of_the_object_exists, unmapped_source_faults, minor_faults_are_continued,
         continuing_is_by_huge_pages, huge_page_is_poisoned, private_page_is_writable,
-        punched_pages_are_missing_again, sigbus_works_too, pinned_page_is_copied_for_a_child,
+        punched_pages_are_missing_again, sigbus_works_too, pinned_page_is_copied_for_a_child, empty_pool_stops_it,
     }
     hugetlb_wp {
         present_pages_are_protected, missing_pages_are_protected, ranges_are_whole_huge_pages,

@@ -304,3 +304,12 @@ pub(super) fn many_pages_move_at_once(w: &mut dyn World) -> Verdict {
     }
     expect("source present", s.is_present(src.at(300))?, false)
 }
+
+/// Memory the kernel maps by raw frames does not move (section 13).
+pub(super) fn special_memory_is_invalid(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_MOVE)?;
+    let dst = s.anon(1)?;
+    s.register(dst.range(), reg::MISSING)?;
+    let src = s.value(Call::SpecialMemory)?;
+    s.move_pages(dst.range(), src, 0)?.failed(EINVAL)
+}

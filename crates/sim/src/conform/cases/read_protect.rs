@@ -1,5 +1,6 @@
 //! Read-and-write protection, new in 7.3.
 
+use faultless_uapi::ioctl::{UFFDIO_RWPROTECT, UFFDIO_SET_MODE};
 use faultless_uapi::mode::rwprotect::{DONTWAKE, RWP};
 
 use faultless_uapi::PmScanArg;
@@ -371,4 +372,72 @@ pub(super) fn moved_pages_arrive_protected(w: &mut dyn World) -> Verdict {
         expect("byte", s.loaded(who)?, byte)?;
     }
     Ok(())
+}
+
+/// Arguments that cannot be read are EFAULT (section 14).
+pub(super) fn unreadable_arguments_fault(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP)?;
+    for request in [UFFDIO_RWPROTECT, UFFDIO_SET_MODE] {
+        s.refuses(Call::IoctlWord { fd: s.fd, request, word: NOWHERE }, EFAULT)?;
+    }
+    Ok(())
+}
+
+/// Unaligned and empty ranges are EINVAL; where nothing is mapped it is ENOENT, and holes between
+/// mappings are passed over (section 14).
+pub(super) fn ranges_must_be_possible(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP)?;
+    let area = s.anon(3)?;
+    s.store(area.at(0), 1)?;
+    s.store(area.at(2), 1)?;
+    s.register(area.range(), reg::RWP)?;
+    let Range { start, len } = area.range();
+    for range in [Range { start: start + 1, len }, Range { start, len: 0 }] {
+        s.send(&request::rwprotect(range, RWP))?.gives(EINVAL)?;
+    }
+    s.unmap(area.one(1))?;
+    s.send(&request::rwprotect(area.one(1), RWP))?.gives(ENOENT)?;
+    s.send(&request::rwprotect(area.range(), RWP))?.ok()?;
+    expect("behind the hole", s.is_protected(area.at(2))?, true)
+}
+
+/// Memory of a process that is gone is ESRCH, and so is switching its mode (sections 14, 16).
+pub(super) fn the_dead_are_esrch(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = populated(w, FEATURE_RWP)?;
+    let stranger = s.world.spawn()?;
+    let fd = s.world.pass(s.me, s.fd, stranger)?;
+    s.world.kill(s.me.process)?;
+    s.acting(stranger, fd, |s| {
+        s.send(&request::rwprotect(area.range(), RWP))?.gives(ESRCH)?;
+        s.send(&request::set_mode(FEATURE_RWP_ASYNC, 0))?.gives(ESRCH)
+    })
+}
+
+/// A mode that was not asked for in the handshake cannot be switched on, and one that is on can be
+/// switched off: accesses wait again (section 14).
+pub(super) fn modes_can_be_switched_off(w: &mut dyn World) -> Verdict {
+    let (mut s, area) = populated(w, FEATURE_RWP | FEATURE_RWP_ASYNC)?;
+    s.send(&request::set_mode(0, FEATURE_RWP_ASYNC))?.ok()?;
+    s.send(&request::rwprotect(area.range(), RWP))?.ok()?;
+    s.blocked_load(area.at(0))?;
+    s.expect_fault(area.at(0), fault_flag::RWP)?;
+    s.fd = s.open_another(USUAL, 0)?;
+    s.send(&request::set_mode(FEATURE_RWP_ASYNC, 0))?.gives(EINVAL)
+}
+
+/// It goes together with MISSING and MINOR: each fault is told for its own reason (section 14).
+pub(super) fn other_modes_go_along(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP | FEATURE_MINOR_SHMEM)?;
+    let area = s.map(Memory::Shmem, 2)?;
+    let alias = s.alias(&area)?;
+    s.store(alias.at(0), 1)?;
+    s.register(area.range(), reg::MISSING | reg::MINOR | reg::RWP)?;
+    s.blocked_load(area.at(0))?;
+    s.expect_fault(area.at(0), fault_flag::MINOR)?;
+    s.continue_(area.one(0), 0)?.done(area.page_size)?;
+    s.blocked_load(area.at(1))?;
+    s.expect_fault(area.at(1), 0)?;
+    s.send(&request::rwprotect(area.one(0), RWP))?.ok()?;
+    s.blocked_load(area.at(0))?;
+    s.expect_fault(area.at(0), fault_flag::RWP)
 }

@@ -202,3 +202,35 @@ pub(super) fn modes_may_be_added(w: &mut dyn World) -> Verdict {
     s.register(area.range(), reg::MISSING | reg::WP)?;
     s.protect(area.range())
 }
+
+/// Makes a process have as many mappings as it may: every other page of a range is protected
+/// otherwise.
+fn fill_the_map(s: &mut Stage<'_>) -> Verdict {
+    const MOST: u64 = 1 << 18;
+    let page = s.page();
+    let flags = map::PRIVATE | map::ANONYMOUS | map::NORESERVE;
+    let call =
+        Call::Map { at: 0, len: MOST * page, prot: prot::NONE, flags, fd: None, offset: 0 };
+    let start = s.value(call)?;
+    for index in (1..MOST).step_by(2) {
+        let at = start + index * page;
+        match s.call(Call::Protect { at, len: page, prot: prot::READ })?.result {
+            Ok(_) => {}
+            Err(Stop::Refused(ENOMEM)) => return Ok(()),
+            Err(stop) => return Err(Failure::Broken(format!("mprotect: {stop:?}"))),
+        }
+    }
+    skip("a process may have more mappings than a body can make")
+}
+
+/// Where a process has all the mappings it may, a registration that needs one more is ENOMEM, and
+/// what comes before it in the range is registered (section 3).
+pub(super) fn full_map_leaves_the_beginning_registered(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, 0)?;
+    let area = s.anon(3)?;
+    s.mprotect(area.one(0), prot::READ)?;
+    fill_the_map(&mut s)?;
+    s.send(&request::register(area.part(0, 2), reg::MISSING))?.refused(ENOMEM)?;
+    s.zeropage(area.one(0), 0)?.done(area.page_size)?;
+    s.zeropage(area.one(1), 0)?.failed(ENOENT)
+}

@@ -102,6 +102,7 @@ fn memory(call: &Call) -> Option<Raw> {
         }
         Call::Protect { at, len, prot } => Raw::new(libc::SYS_mprotect, [at, len, prot.into()]),
         Call::Advise { at, len, advice } => Raw::new(libc::SYS_madvise, [at, len, advice.into()]),
+        Call::Brk { end } => Raw::new(libc::SYS_brk, [end]),
         Call::Lock { at, len } => Raw::new(libc::SYS_mlock, [at, len]),
         _ => return None,
     })

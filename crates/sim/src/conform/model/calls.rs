@@ -139,6 +139,7 @@ async fn memory(kernel: &Kernel, who: ThreadId, call: &Call) -> Option<Done> {
             Some(advice) => nothing(kernel.advise(who, Va(at), Bytes(len), advice).await),
             None => valued(Err(errno::EINVAL)),
         },
+        Call::Brk { end } => valued(Ok(kernel.brk(who, Va(end)).await.0)),
         Call::Lock { at, len } => nothing(kernel.lock_memory(who, Va(at), Bytes(len)).await),
         Call::Pin { at, len } => number(kernel.pin(who, Va(at), Bytes(len)).await),
         Call::SpecialMemory => valued(kernel.special_memory(who).map(|at| at.0)),
