@@ -100,12 +100,20 @@ pub(crate) struct Frames {
     all: Vec<Frame>,
     free: Vec<FrameId>,
     free_blocks: BTreeMap<usize, Vec<FrameId>>,
+    /// How many free frames were scattered too far when a block was looked for among them in vain.
+    scattered: usize,
     limit: usize,
 }
 
 impl Frames {
     pub(crate) fn new(limit: usize) -> Frames {
-        Frames { all: Vec::new(), free: Vec::new(), free_blocks: BTreeMap::new(), limit }
+        Frames {
+            all: Vec::new(),
+            free: Vec::new(),
+            free_blocks: BTreeMap::new(),
+            scattered: 0,
+            limit,
+        }
     }
 
     /// Takes a base page, used once; `None` when memory is full.
@@ -116,22 +124,27 @@ impl Frames {
                 self.all.push(FRESH);
                 FrameId(self.all.len() - 1)
             }
-            None => return None,
+            None => self.cut_block()?,
         };
         self.all[id.0] = Frame { content, uses: 1, ..FRESH };
         Some(id)
+    }
+
+    /// Makes free frames of a free block and takes one.
+    fn cut_block(&mut self) -> Option<FrameId> {
+        self.free_blocks.retain(|_, heads| !heads.is_empty());
+        let mut smallest = self.free_blocks.first_entry()?;
+        let count = *smallest.key();
+        let head = smallest.get_mut().pop()?;
+        self.free.extend((head.0..head.0 + count).rev().map(FrameId));
+        self.free.pop()
     }
 
     /// Takes a block of zeroed frames as one page, used once.
     pub(crate) fn allocate_block(&mut self, count: usize, hugetlb: bool) -> Option<FrameId> {
         let head = match self.free_blocks.get_mut(&count).and_then(Vec::pop) {
             Some(head) => head,
-            None if self.all.len() + count <= self.limit => {
-                let head = FrameId(self.all.len());
-                self.all.resize(self.all.len() + count, FRESH);
-                head
-            }
-            None => return None,
+            None => self.gather(count).or_else(|| self.grow(count))?,
         };
         for part in &mut self.all[head.0..head.0 + count] {
             *part = Frame { size: Size::Part(head), ..FRESH };
@@ -139,6 +152,51 @@ impl Frames {
         let size = if hugetlb { Size::Hugetlb(count) } else { Size::Huge(count) };
         self.all[head.0] = Frame { size, uses: 1, ..FRESH };
         Some(head)
+    }
+
+    /// Adds a block of frames to memory, if there is room.
+    fn grow(&mut self, count: usize) -> Option<FrameId> {
+        let head = FrameId(self.all.len());
+        let room = self.all.len() + count <= self.limit;
+        room.then(|| self.all.resize(self.all.len() + count, FRESH))?;
+        Some(head)
+    }
+
+    /// Joins free neighbours to blocks, as many as there are, and takes one: what split pages have
+    /// left behind.
+    ///
+    /// It looks at every free frame. As long as memory can grow it is therefore done only when
+    /// twice as many are free as when it was last done in vain.
+    fn gather(&mut self, count: usize) -> Option<FrameId> {
+        let full = self.all.len() + count > self.limit;
+        if full {
+            // Frames of other blocks may be among the neighbours.
+            while let Some(frame) = self.cut_block() {
+                self.free.push(frame);
+            }
+        }
+        let wanted = if full { count } else { count.max(2 * self.scattered) };
+        if self.free.len() < wanted {
+            return None;
+        }
+        let heads = self.join_neighbours(count);
+        self.scattered = if heads.is_empty() { self.free.len() } else { 0 };
+        let blocks = self.free_blocks.entry(count).or_default();
+        blocks.extend(heads);
+        blocks.pop()
+    }
+
+    /// Takes every row of so many free frames out of the free ones; returns their heads.
+    fn join_neighbours(&mut self, count: usize) -> Vec<FrameId> {
+        self.free.sort_unstable();
+        let (mut heads, mut rest) = (Vec::new(), Vec::new());
+        for row in self.free.chunk_by(|frame, next| frame.0 + 1 == next.0) {
+            let (blocks, others) = row.split_at(row.len() - row.len() % count);
+            heads.extend(blocks.iter().step_by(count));
+            rest.extend(others);
+        }
+        self.free = rest;
+        heads
     }
 
     /// The head of the page a frame is part of.
@@ -268,6 +326,39 @@ mod tests {
         frames.unmap(id);
         assert_eq!(frames.put(id), Put::Freed);
         assert!(frames.allocate(Content::Zero).is_some());
+    }
+
+    #[test]
+    fn split_blocks_are_joined_again() {
+        let mut frames = Frames::new(16);
+        for _ in 0..10 {
+            let head = frames.allocate_block(8, false).unwrap();
+            frames.split(head, &[0; 8], head);
+            assert_eq!(frames.put(head), Put::Freed);
+        }
+        assert_eq!(frames.all.len(), 8);
+    }
+
+    #[test]
+    fn a_block_serves_base_pages_when_nothing_else_is_left() {
+        let mut frames = Frames::new(8);
+        let head = frames.allocate_block(8, false).unwrap();
+        frames.put(head);
+        let taken: Vec<_> = (0..8).filter_map(|_| frames.allocate(Content::Zero)).collect();
+        assert_eq!(taken.len(), 8);
+        assert_eq!(frames.allocate(Content::Zero), None);
+        taken.into_iter().for_each(|frame| assert_eq!(frames.put(frame), Put::Freed));
+        assert!(frames.allocate_block(8, true).is_some());
+    }
+
+    #[test]
+    fn scattered_frames_make_no_block() {
+        let mut frames = Frames::new(8);
+        let taken: Vec<_> = (0..8).filter_map(|_| frames.allocate(Content::Zero)).collect();
+        taken.iter().step_by(2).for_each(|frame| assert_eq!(frames.put(*frame), Put::Freed));
+        assert_eq!(frames.allocate_block(2, false), None);
+        frames.put(taken[1]);
+        assert_eq!(frames.allocate_block(2, false), Some(taken[0]));
     }
 
     #[test]
