@@ -4,10 +4,17 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
-use common::{PAGE, cut, open, page_at, range, segment, write_compressed, write_raw};
-use faultless_image::core::{CoreFile, Dumped, Layout, Machine, Residence, SegmentSpec};
-use faultless_pages::{Bytes, Va};
+use common::{PAGE, cut, notes, open, page_at, range, segment, write_compressed, write_raw};
+use faultless_image::core::{
+    CoreFile, Dumped, Layout, Machine, OnExisting, PendingFile, Residence, SegmentSpec,
+};
+use faultless_image::flt::{
+    self, ChunkSize, Folder, Image, ImageWriter, NewFile, Parent, ProcessWriter, export_core,
+};
+use faultless_pages::{Bytes, Va, VaRange};
 use proptest::prelude::*;
 
 /// The model's address space in pages.
@@ -113,6 +120,68 @@ fn assert_core_is(core: &CoreFile, case: &Case) {
     }
 }
 
+/// Some pages one by one, then the others as long runs.
+fn in_parts(mut runs: Vec<(u64, Vec<u8>)>) -> Vec<(u64, Vec<u8>)> {
+    let mut rest = runs.split_off(runs.len() / 3);
+    rest.sort();
+    for (at, page) in rest {
+        match runs.last_mut() {
+            Some((start, run)) if *start + run.len() as u64 == at => run.extend(page),
+            _ => runs.push((at, page)),
+        }
+    }
+    runs
+}
+
+/// An image of nothing but ones, which must not show through.
+fn noise_below(folder: &Path, chunk: ChunkSize) -> Image {
+    let options = flt::Options { chunk, memory: Bytes::mib(2), ..flt::Options::default() };
+    let object = Folder::new(folder).create("below", OnExisting::Refuse).unwrap();
+    let mut writer = ImageWriter::new(object, options, None).unwrap();
+    let ones = vec![0x11; chunk.bytes().as_usize()];
+    for number in 0..chunk.count(Bytes::mib(2)) {
+        writer.put(number, &ones).unwrap();
+    }
+    writer.finish().unwrap();
+    Image::open(&Folder::new(folder), "below").unwrap()
+}
+
+fn write_image(
+    path: &Path,
+    chunk: ChunkSize,
+    parent: Option<Parent>,
+    layout: &Layout,
+    runs: &[(u64, Vec<u8>)],
+    freed: &[VaRange],
+) {
+    let object = NewFile::new(PendingFile::create(path, OnExisting::Refuse).unwrap());
+    let aside = PendingFile::create(path, OnExisting::Replace).unwrap();
+    let options = flt::Options { chunk, ..flt::Options::default() };
+    let writer = ProcessWriter::new(object, aside, layout.clone(), options, parent);
+    let mut writer = writer.unwrap();
+    for (at, run) in runs {
+        writer.write_pieces(Va(*at), run.chunks(3 * Bytes(PAGE).as_usize())).unwrap();
+    }
+    writer.finish(&notes(Machine::X86_64), &cut(freed, &[])).unwrap();
+}
+
+/// As [`assert_core_is`], for a core that does not know what became of pages it lacks.
+fn assert_memory_is(core: &CoreFile, case: &Case) {
+    let content: BTreeMap<u64, bool> = case.pages.iter().copied().collect();
+    for (page, expected) in (0..).zip(residences(case)) {
+        let at = address(page);
+        let held = core.residence(Va(at)) == Residence::InFile;
+        assert_eq!(held, expected == Residence::InFile, "page {page}");
+        if held {
+            let mut bytes = vec![0xee; Bytes(PAGE).as_usize()];
+            core.read_memory(Va(at), &mut bytes).expect("readable");
+            let full = content.get(&page) == Some(&true);
+            let wanted = if full { page_at(at) } else { vec![0; Bytes(PAGE).as_usize()] };
+            assert!(bytes == wanted, "page {page}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -133,6 +202,27 @@ proptest! {
         assert_core_is(&open(&zst), &case);
         let plain = zstd::decode_all(&std::fs::read(&zst).unwrap()[..]).unwrap();
         prop_assert!(plain == std::fs::read(&raw).unwrap(), "byte for byte");
+    }
+
+    #[test]
+    fn an_image_holds_what_the_model_says(case in case(), small in any::<bool>()) {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = common::layout(Machine::X86_64, case.segments.clone());
+        let freed: Vec<_> = case.freed.iter()
+            .map(|&(first, len)| range(address(first), address(first + len)))
+            .collect();
+        let chunk = if small { ChunkSize::MIN } else { ChunkSize::default() };
+        let runs = in_parts(runs(&layout, &case));
+        let below = Arc::new(noise_below(directory.path(), chunk));
+        for parent in [None, Some(("below".to_owned(), below))] {
+            let name = if parent.is_some() { "over" } else { "alone" };
+            write_image(&directory.path().join(name), chunk, parent, &layout, &runs, &freed);
+            let image = Image::open(&Folder::new(directory.path()), name).unwrap();
+            let core = directory.path().join(name).with_extension("core");
+            let pending = PendingFile::create(&core, OnExisting::Refuse).unwrap();
+            export_core(&image, pending, |_| true).unwrap();
+            assert_memory_is(&open(&core), &case);
+        }
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
 
 use faultless_image::core::CoreFile;
-use faultless_pages::{Bytes, Va};
-use faultless_services::snapshot::{Options, SnapshotError, snapshot};
+use faultless_image::flt::{Codec, Folder, Image, Region};
+use faultless_pages::{Bytes, Va, VaRange};
+use faultless_services::snapshot::{Format, Options, SnapshotError, snapshot};
 
 /// Maps each kind of memory and prints where it is and what its pages hold.
 ///
@@ -92,7 +93,7 @@ fn options(output: PathBuf) -> Options {
     Options {
         output,
         force: false,
-        compress: None,
+        format: Format::Core,
         buffer: Bytes::mib(8),
         exact: false,
         tool_version: "test".into(),
@@ -124,18 +125,50 @@ fn check_in(folder: &Path, change: impl FnOnce(&mut Options)) -> Option<()> {
         Err(error) => panic!("{error}"),
     };
     assert_eq!(report.warnings, [""; 0]);
-    let core = CoreFile::open(&options.output).expect("a core");
-    assert_eq!(core.verify(|_| {}).expect("readable").problems, []);
+    let read = reader(&options);
     for (kind, (address, pages)) in &target.memory {
         for (page, letter) in pages.bytes().enumerate() {
             let at = address.add(Bytes::kib(4 * page as u64));
             let mut held = [1; 4096];
-            core.read_memory(at, &mut held).expect("in the core");
+            read(at, &mut held);
             let expected = if letter == b'.' { 0 } else { letter };
             assert!(held.iter().all(|&byte| byte == expected), "{kind}, page {page}");
         }
     }
     Some(())
+}
+
+/// Reads memory of an output.
+type Reader = Box<dyn Fn(Va, &mut [u8])>;
+
+/// Checks the output and returns what reads memory of it.
+fn reader(options: &Options) -> Reader {
+    if !matches!(options.format, Format::Image(..)) {
+        let core = CoreFile::open(&options.output).expect("a core");
+        assert_eq!(core.verify(|_| {}).expect("readable").problems, []);
+        return Box::new(move |at, held| {
+            core.read_memory(at, held).expect("in the core");
+        });
+    }
+    let (folder, name) = Folder::of(&options.output).expect("a name");
+    let image = Image::open(&folder, &name).expect("an image");
+    let checked = image.check(|_| true).expect("readable").expect("not stopped");
+    assert!(checked.is_ok(), "{checked:?}");
+    Box::new(move |at, held| {
+        let mut regions = image.regions().iter();
+        let lies_in = |region: &&Region| VaRange::of(region.address, region.held).contains(at);
+        let region = regions.find(lies_in).expect("in the image");
+        let offset = Bytes(region.offset.0 + at.since(region.address).0);
+        image.read_at(offset, held).expect("readable");
+    })
+}
+
+#[test]
+fn every_kind_of_memory_is_in_an_image() {
+    check("kinds-flt", |options| {
+        options.format = Format::Image(Codec::Lz4, None);
+        options.output.set_extension("flt");
+    });
 }
 
 #[test]
@@ -146,7 +179,7 @@ fn every_kind_of_memory_is_in_the_core() {
 #[test]
 fn every_kind_of_memory_is_in_a_compressed_core() {
     check("kinds-zst", |options| {
-        options.compress = Some(1);
+        options.format = Format::CompressedCore(1);
         options.output.set_extension("core.zst");
     });
 }

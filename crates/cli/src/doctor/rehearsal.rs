@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use faultless_pages::Bytes;
-use faultless_services::snapshot::{Class, Options, SnapshotError, snapshot};
+use faultless_services::snapshot::{Class, Format, Options, SnapshotError, snapshot};
 
 use super::child::Idler;
 use super::tried::Tried;
@@ -36,7 +36,7 @@ pub(super) fn snapshot_of_child() -> Tried {
     let options = Options {
         output: draft.0.clone(),
         force: false,
-        compress: None,
+        format: Format::Core,
         buffer: Bytes::mib(1),
         exact: false,
         tool_version: String::new(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use faultless_image::flt::CheckReport;
+use faultless_image::flt::{CheckReport, Image};
 use faultless_pages::Bytes;
 use serde::Serialize;
 
@@ -38,14 +38,17 @@ struct Report {
 
 /// Checks the image and answers whether it is whole.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
-    let image = place::open(&args.image)?;
-    let total = image.summary().layers.iter().map(|layer| layer.object_bytes).sum();
-    let watch = Watch::start("checking", Bytes(total))?;
-    let checked = image.check(|done| watch.passed(done)).map_err(|error| unreadable(&error))?;
-    let checked = checked.ok_or_else(|| stopped(watch.exit()))?;
-    drop(watch);
+    let checked = check(&place::open(&args.image)?)?;
     let (file, whole) = (args.image.display().to_string(), checked.is_ok());
     let report = Report { file, whole, checked };
     output::report(&args.format, &report, |report| text::checked(&report.file, &report.checked))?;
     Ok(if whole { Exit::Done } else { Exit::No })
+}
+
+/// Reads every byte of an image, and tells how far it is.
+pub(super) fn check(image: &Image) -> Result<CheckReport, Failure> {
+    let total = image.summary().layers.iter().map(|layer| layer.object_bytes).sum();
+    let watch = Watch::start("checking", Bytes(total))?;
+    let checked = image.check(|done| watch.passed(done)).map_err(|error| unreadable(&error))?;
+    checked.ok_or_else(|| stopped(watch.exit()))
 }

@@ -36,7 +36,7 @@ pub(super) fn unimportable(error: &ImportError) -> Failure {
 
 /// Takes an image that cannot be written; `interrupted` is the exit of the signal that stopped
 /// it, if one did.
-pub(super) fn unwritten(error: &WriteError, interrupted: Option<Exit>) -> Failure {
+pub(crate) fn unwritten(error: &WriteError, interrupted: Option<Exit>) -> Failure {
     match error {
         WriteError::Store(error) => unstored(error),
         WriteError::Parent(error) => unreadable(error),

@@ -115,7 +115,6 @@ fn make(
         Some(parent) => Some(open_parent(parent, &making.output.output)?),
         None => None,
     };
-    let parent = parent.as_ref().map(|(name, image)| (name.clone(), image));
     let inherited = parent.as_ref().map(|(_, image)| image.chunk_size());
     let chunk = making.chunk.or(inherited).unwrap_or_default();
     let source = open(chunk)?;

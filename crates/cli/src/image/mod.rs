@@ -13,6 +13,10 @@ mod squash;
 mod text;
 mod watch;
 
+pub(crate) use failure::unwritten;
+pub(crate) use inspect::inspect_whole;
+pub(crate) use place::open_parent;
+
 use crate::exit::{Exit, Failure};
 
 /// Make, look at, check, squash and convert memory images.

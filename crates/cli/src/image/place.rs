@@ -1,9 +1,10 @@
 //! Names of images on the command line: folders, objects in them, what they are made with.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use faultless_image::core::OnExisting;
-use faultless_image::flt::{ChunkSize, Codec, Folder, Image, NewFile};
+use faultless_image::flt::{ChunkSize, Codec, Folder, Image, NewFile, Parent};
 
 use super::failure::{unreadable, unstored};
 use crate::exit::{Exit, Failure};
@@ -60,7 +61,7 @@ pub(super) fn open(file: &Path) -> Result<Image, Failure> {
 }
 
 /// Opens the image a new one at `output` is to be a layer over, with its name.
-pub(super) fn open_parent(parent: &Path, output: &Path) -> Result<(String, Image), Failure> {
+pub(crate) fn open_parent(parent: &Path, output: &Path) -> Result<Parent, Failure> {
     let image = open(parent)?;
     let (_, name) = place(parent)?;
     if folder_of(parent) != folder_of(output) {
@@ -75,7 +76,7 @@ pub(super) fn open_parent(parent: &Path, output: &Path) -> Result<(String, Image
         let message = format!("{} cannot be a layer over itself", output.display());
         return Err(Failure::new(Exit::Usage, message).next("choose another name for it"));
     }
-    Ok((name, image))
+    Ok((name, Arc::new(image)))
 }
 
 /// Returns the folder of a file as the system knows it; `None` if there is none.

@@ -1,4 +1,4 @@
-//! `faultless snapshot`: a consistent core of a running process.
+//! `faultless snapshot`: a consistent core or image of a running process.
 //!
 //! The service does the work; here stands what is typed, who watches, and what is said at the
 //! end.
@@ -7,10 +7,14 @@ mod text;
 
 use std::path::PathBuf;
 
+use faultless_image::flt::Codec;
 use faultless_pages::Bytes;
-use faultless_services::snapshot::{Class, Observer, Options, Phase, SnapshotError, snapshot};
+use faultless_services::snapshot::{
+    self as service, Class, Observer, Options, Phase, SnapshotError, snapshot,
+};
 
 use crate::exit::{Exit, Failure};
+use crate::image::{open_parent, unwritten};
 use crate::output::{self, Format};
 use crate::progress::Progress;
 use crate::signals::Interrupts;
@@ -31,7 +35,7 @@ pub(crate) struct Args {
     #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pid: u32,
 
-    /// Where the core goes; it appears there when it is whole
+    /// Where the core goes, or, if it ends in .flt, the image; it appears there when it is whole
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: PathBuf,
 
@@ -39,7 +43,8 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Output")]
     force: bool,
 
-    /// Compress with zstd, from 1 (fast) to 19 (small) [without a level: 3]
+    /// Compress with zstd, from 1 (fast) to 19 (small) [without a level: 3]; images always are,
+    /// at level 1 unless another is chosen
     #[arg(
         long,
         value_name = "LEVEL",
@@ -50,6 +55,11 @@ pub(crate) struct Args {
         value_parser = clap::value_parser!(i32).range(1..=19)
     )]
     compress: Option<i32>,
+
+    /// Make the image a layer over this one in the same folder: an earlier snapshot, of which it
+    /// stores only what has changed
+    #[arg(long, value_name = "IMAGE", help_heading = "Output")]
+    parent: Option<PathBuf>,
 
     /// The most memory that saved pages may take on their way to the disk, but always room for
     /// two of the largest pages; when it is full, the process waits where it writes
@@ -71,13 +81,17 @@ pub(crate) struct Args {
     format: Format,
 }
 
+/// The level of zstd for images, when none is chosen: writers of the process wait for slow ones.
+const FAST: i32 = 1;
+
 /// Takes the snapshot and reports it.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let options = args.options()?;
     let interrupts = Interrupts::catch()
         .map_err(|error| Failure::new(Exit::Bug, format_args!("signal handlers: {error}")))?;
     let report = {
         let watcher = Watcher(Progress::start());
-        snapshot(args.pid, &args.options(), &watcher, &interrupts.cancel)
+        snapshot(args.pid, &options, &watcher, &interrupts.cancel)
     };
     let report = report.map_err(|error| failure(&error, interrupts.exit()))?;
     output::report(&args.format, &report, text::render)?;
@@ -85,20 +99,38 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
 }
 
 impl Args {
-    fn options(&self) -> Options {
-        Options {
+    fn options(&self) -> Result<Options, Failure> {
+        Ok(Options {
             output: self.output.clone(),
             force: self.force,
-            compress: self.compress,
+            format: self.wanted()?,
             buffer: self.buffer,
             exact: self.exact,
             tool_version: concat!("faultless ", env!("CARGO_PKG_VERSION")).to_owned(),
+        })
+    }
+
+    /// Says what is wanted: the name tells.
+    fn wanted(&self) -> Result<service::Format, Failure> {
+        let parent = self.parent.as_ref();
+        if self.output.extension().is_some_and(|suffix| suffix == "flt") {
+            let parent = parent.map(|parent| open_parent(parent, &self.output)).transpose()?;
+            let codec = Codec::Zstd { level: self.compress.unwrap_or(FAST) };
+            return Ok(service::Format::Image(codec, parent));
         }
+        if parent.is_some() {
+            let message = format!("{}: a core cannot be a layer", self.output.display());
+            return Err(Failure::new(Exit::Usage, message).next("choose a name that ends in .flt"));
+        }
+        Ok(self.compress.map_or(service::Format::Core, service::Format::CompressedCore))
     }
 }
 
 /// Takes an error over, with its next step.
 fn failure(error: &SnapshotError, interrupted: Option<Exit>) -> Failure {
+    if let SnapshotError::Image(error) = error {
+        return unwritten(error, interrupted);
+    }
     let failure = Failure::new(exit_of(error, interrupted), error);
     match error.next_step() {
         step if step.is_empty() => failure,

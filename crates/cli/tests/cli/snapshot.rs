@@ -45,6 +45,33 @@ fn a_running_process_is_saved_and_runs_on() {
 }
 
 #[test]
+fn a_later_image_is_a_layer_over_an_earlier_one() {
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
+    let mut target = need_some!(Target::start(&["busy", "16"]));
+    let folder = Folder::new("layers");
+    let [base, top, core] = ["base.flt", "top.flt", "top.core"].map(|name| folder.file(name));
+    let run = |arguments: &[&str]| {
+        let run = Run::faultless(arguments);
+        assert_eq!(run.code, Some(0), "{arguments:?}: {}", run.stderr);
+        run
+    };
+    run(&["snapshot", &target.pid(), "-o", &base]);
+    run(&["snapshot", &target.pid(), "-o", &top, "--parent", &base]);
+    target.expect_alive();
+    let report = run(&["inspect", &top, "--json"]).json();
+    assert_eq!(
+        (&report["whole"], report["layers"].as_array().map(Vec::len)),
+        (&true.into(), Some(2))
+    );
+    let stored = |layer: usize| report["layers"][layer]["stored_chunks"].as_u64();
+    assert!(stored(0) < stored(1), "{report}");
+    run(&["image", "export", &top, "--to", "core", "-o", &core]);
+    assert_eq!(run(&["inspect", &core, "--json"]).json()["whole"], true);
+    let refused = Run::faultless(&["snapshot", "1", "-o", &core, "--parent", &base, "--force"]);
+    refused.expect_error(2, &["a core cannot be a layer", "; choose a name that ends in .flt"]);
+}
+
+#[test]
 fn a_process_that_resizes_its_mappings_never_notices() {
     need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
     let mut target = need_some!(Target::start(&["resizing"]));

@@ -42,14 +42,14 @@ pub(crate) mod elf;
 mod frames;
 mod inspect;
 mod layout;
-mod ledger;
+pub(crate) mod ledger;
 mod machine;
 mod notes;
 mod publish;
 mod read;
 mod record;
 pub(crate) mod source;
-mod tail;
+pub(crate) mod tail;
 mod verify;
 mod write;
 

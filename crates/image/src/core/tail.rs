@@ -94,7 +94,8 @@ fn headers(ledger: &Ledger, lost: &RangeSet, notes_at: u64, notes_len: u64) -> (
     (header.to_bytes(), table)
 }
 
-fn make_record(ledger: &Ledger, lost: &RangeSet, cut: &CutRecord) -> Record {
+/// Sums up what was saved; `lost` is what was freed before.
+pub(crate) fn make_record(ledger: &Ledger, lost: &RangeSet, cut: &CutRecord) -> Record {
     let layout = &ledger.layout;
     let page_size = layout.page_size();
     let sums = ledger.sums();

@@ -41,7 +41,7 @@
 //! | `chunk`, `codec`, `digest` | what a chunk is, how it is compressed, how it is addressed |
 //! | `store` | where objects lie |
 //! | `layer`, `chain`, `reader` | one object open, its layers, memory read through them |
-//! | `writer`, `squash`, `import` | making images |
+//! | `writer`, `process`, `squash`, `import` | making images |
 //! | `export` | making raw memory and ELF cores of them |
 //! | `check`, `summary` | what an image holds, and whether it is right |
 
@@ -56,6 +56,7 @@ mod footer;
 mod import;
 mod index;
 mod layer;
+mod process;
 mod reader;
 mod squash;
 mod store;
@@ -71,12 +72,13 @@ pub use error::{ReadError, WriteError};
 pub use export::{export_core, export_raw};
 pub use footer::FORMAT_VERSION;
 pub use import::{ImportError, RawFile, Source, copy, criu_processes, open_core, open_criu};
+pub use process::ProcessWriter;
 pub use reader::Image;
 pub use squash::squash;
 pub use store::{Folder, NewFile, NewObject, Object, Store};
 pub use summary::{LayerSummary, RegionSummary, Summary};
 pub use tables::{ElfNotes, Region};
-pub use writer::{ImageWriter, Options, Written};
+pub use writer::{ImageWriter, Options, Parent, Written};
 
 /// Says whether a file begins as an image does.
 #[must_use]

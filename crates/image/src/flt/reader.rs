@@ -4,6 +4,8 @@
 //! each layer, top first, reads the one that has it, and compares it with its digest: what is
 //! returned is what was written, or an error.
 
+use std::fmt;
+
 use faultless_pages::Bytes;
 
 use super::chain;
@@ -38,6 +40,12 @@ pub(super) enum Found {
 /// Room for a chunk as it is stored; kept from read to read.
 #[derive(Default)]
 pub(super) struct Scratch(Vec<u8>);
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image").field("id", &self.id()).field("memory", &self.memory()).finish()
+    }
+}
 
 impl Image {
     /// Opens an image and all layers below it, reading their footers and tables only.

@@ -87,8 +87,7 @@ impl Folder {
     /// # Errors
     /// As [`PendingFile::create`].
     pub fn create(&self, name: &str, on_existing: OnExisting) -> Result<NewFile, WriteError> {
-        let pending = PendingFile::create(&self.path.join(name), on_existing)?;
-        Ok(NewFile { writer: BufWriter::with_capacity(BUFFER, Appending(pending)) })
+        Ok(NewFile::new(PendingFile::create(&self.path.join(name), on_existing)?))
     }
 }
 
@@ -137,6 +136,14 @@ impl io::Write for Appending {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.file().flush()
+    }
+}
+
+impl NewFile {
+    /// Takes a file that is still empty.
+    #[must_use]
+    pub fn new(pending: PendingFile) -> NewFile {
+        NewFile { writer: BufWriter::with_capacity(BUFFER, Appending(pending)) }
     }
 }
 

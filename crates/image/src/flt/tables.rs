@@ -6,7 +6,9 @@
 
 use faultless_pages::{Bytes, Va};
 
+use super::chunk::ChunkSize;
 use super::error::Bad;
+use super::footer::MEMORY_MAX;
 use super::store::is_name;
 use crate::core::elf::{u16_at, u32_at, u64_at};
 use crate::core::{Access, Machine};
@@ -110,6 +112,28 @@ impl Tables {
         }
         Ok(())
     }
+}
+
+/// Sets regions one behind the other, and returns how much memory that makes; on failure, the
+/// address of the region with which it is more than an image holds.
+///
+/// Each begins a chunk of its own, as far into it as its address is into one: so pages that lay
+/// in one chunk once do so again in a later layer, whatever is mapped before them.
+pub(super) fn lay_out(regions: &mut [Region], chunk: ChunkSize) -> Result<Bytes, Va> {
+    let chunk = chunk.bytes().0;
+    let mut end = 0u64;
+    for region in regions {
+        if region.held == Bytes::ZERO {
+            region.offset = Bytes(end);
+            continue;
+        }
+        // Both terms are small beside 2^64 as long as the end is in bounds.
+        let offset = end.next_multiple_of(chunk) + region.address.0 % chunk;
+        region.offset = Bytes(offset);
+        let behind = offset.checked_add(region.held.0).filter(|&end| end <= MEMORY_MAX.0);
+        end = behind.ok_or(region.address)?;
+    }
+    Ok(Bytes(end))
 }
 
 /// Returns the offset of the first region that overlaps the one before it, is longer in the image

@@ -5,6 +5,7 @@
 //! before, here or further down (an entry), or content (compressed and stored).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use faultless_pages::Bytes;
 
@@ -40,6 +41,9 @@ pub struct Options {
     pub notes: Option<ElfNotes>,
 }
 
+/// A layer below: its name in the same store, and it.
+pub type Parent = (String, Arc<Image>);
+
 /// What was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
 pub struct Written {
@@ -60,10 +64,10 @@ pub struct Written {
 }
 
 /// An image that is being written.
-pub struct ImageWriter<'a, O> {
+pub struct ImageWriter<O> {
     object: O,
     options: Options,
-    parent: Option<(String, &'a Image)>,
+    parent: Option<Parent>,
     encoder: Encoder,
     entries: BTreeMap<u64, Entry>,
     /// Where content lies that was stored before; `below` as seen from this layer.
@@ -74,7 +78,7 @@ pub struct ImageWriter<'a, O> {
     at: u64,
 }
 
-impl<'a, O: NewObject> ImageWriter<'a, O> {
+impl<O: NewObject> ImageWriter<O> {
     /// Begins an image; with a parent, which has a name in the same store, a layer over it.
     ///
     /// # Errors
@@ -82,9 +86,9 @@ impl<'a, O: NewObject> ImageWriter<'a, O> {
     pub fn new(
         mut object: O,
         options: Options,
-        parent: Option<(String, &'a Image)>,
-    ) -> Result<ImageWriter<'a, O>, WriteError> {
-        check(&options, parent.as_ref().map(|(_, image)| *image))?;
+        parent: Option<Parent>,
+    ) -> Result<ImageWriter<O>, WriteError> {
+        check(&options, parent.as_ref().map(|(_, image)| &**image))?;
         let encoder = Encoder::new(options.codec, options.chunk.bytes().as_usize());
         let encoder = encoder.map_err(WriteError::Codec)?;
         let known = match &parent {
@@ -109,6 +113,11 @@ impl<'a, O: NewObject> ImageWriter<'a, O> {
     #[must_use]
     pub fn chunk_size(&self) -> ChunkSize {
         self.options.chunk
+    }
+
+    /// Returns how much memory the image holds.
+    pub(super) fn memory(&self) -> Bytes {
+        self.options.memory
     }
 
     /// Adds the content of a chunk, padded with zeros behind the end of the memory.
@@ -141,6 +150,23 @@ impl<'a, O: NewObject> ImageWriter<'a, O> {
         }
         let below = self.below(chunk)?;
         self.put_fill(chunk, 0, below);
+        Ok(())
+    }
+
+    /// Replaces what the options said about regions and notes.
+    ///
+    /// # Errors
+    /// [`WriteError::BadRegion`].
+    pub(super) fn describe(
+        &mut self,
+        regions: Vec<Region>,
+        notes: ElfNotes,
+    ) -> Result<(), WriteError> {
+        if let Some(offset) = misplaced(&regions, self.options.memory) {
+            return Err(WriteError::BadRegion { offset: offset.0 });
+        }
+        self.options.regions = regions;
+        self.options.notes = Some(notes);
         Ok(())
     }
 

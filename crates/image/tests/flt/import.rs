@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use faultless_image::flt::{
     Codec, ImageWriter, ImportError, Options, RawFile, Source, WriteError, copy,
@@ -22,8 +23,8 @@ fn a_sparse_memory_file_is_read_and_its_holes_are_zeros() {
     let store = Memory::default();
     // Over a layer that is noise where the file has holes.
     image(&store, "base", &noise(3, 90 * PAGE), Codec::None, None);
-    let base = store.open("base");
-    for below in [None, Some(("base".to_owned(), &base))] {
+    let base = Arc::new(store.open("base"));
+    for below in [None, Some(("base".to_owned(), Arc::clone(&base)))] {
         let options =
             Options { memory: raw.memory(), regions: raw.regions(), ..options(0, Codec::None) };
         let mut writer = ImageWriter::new(store.create("a"), options, below).unwrap();

@@ -1,5 +1,7 @@
 //! Chains of layers that do not fit, and writers that are used wrongly.
 
+use std::sync::Arc;
+
 use faultless_image::flt::{ChunkSize, Codec, Image, ImageWriter, Options, ReadError, WriteError};
 use faultless_pages::Bytes;
 
@@ -33,9 +35,9 @@ fn a_layer_made_anew_is_not_taken_for_the_old_one() {
 fn a_layer_has_the_chunks_of_the_one_below() {
     let store = Memory::default();
     base_and_top(&store);
-    let below = store.open("top");
+    let below = Arc::new(store.open("top"));
     let options = Options { chunk: ChunkSize::MAX, ..options(PAGE, Codec::None) };
-    let refused = ImageWriter::new(store.create("a"), options, Some(("top".into(), &below))).err();
+    let refused = ImageWriter::new(store.create("a"), options, Some(("top".into(), below))).err();
     assert!(matches!(refused, Some(WriteError::OtherChunkSize { .. })));
 }
 
@@ -47,10 +49,10 @@ fn layers_end_at_the_limit_and_squashing_is_named_as_the_way_out() {
         let (name, parent) = (number.to_string(), (number - 1).to_string());
         image(&store, &name, &text(number, PAGE), Codec::None, Some(&parent));
     }
-    let top = store.open("63");
+    let top = Arc::new(store.open("63"));
     assert!(read_all(&top) == text(63, PAGE));
     let options = options(PAGE, Codec::None);
-    let refused = ImageWriter::new(store.create("64"), options, Some(("63".into(), &top))).err();
+    let refused = ImageWriter::new(store.create("64"), options, Some(("63".into(), top))).err();
     let refused = refused.unwrap().to_string();
     assert!(refused.contains("squash"), "{refused}");
 }
@@ -73,9 +75,9 @@ fn memory_behind_the_end_of_a_shorter_layer_is_zeros() {
     image(&store, "long", &noise(1, 4 * PAGE), Codec::None, None);
     image(&store, "short", &noise(1, PAGE), Codec::None, Some("long"));
     // Nothing is put: all is as in the layer below.
-    let below = store.open("short");
+    let below = Arc::new(store.open("short"));
     let options = options(4 * PAGE, Codec::None);
-    let writer = ImageWriter::new(store.create("again"), options, Some(("short".into(), &below)));
+    let writer = ImageWriter::new(store.create("again"), options, Some(("short".into(), below)));
     writer.unwrap().finish().unwrap();
     let memory = read_all(&store.open("again"));
     assert!(memory[..PAGE] == noise(1, PAGE));

@@ -100,7 +100,7 @@ pub(crate) fn options(memory: usize, codec: Codec) -> Options {
 }
 
 /// Puts all of `memory` into a writer and finishes it.
-pub(crate) fn write<O: NewObject>(mut writer: ImageWriter<'_, O>, memory: &[u8]) -> Written {
+pub(crate) fn write<O: NewObject>(mut writer: ImageWriter<O>, memory: &[u8]) -> Written {
     let mut chunk = writer.chunk_size().buffer();
     for (number, content) in (0..).zip(memory.chunks(chunk.len())) {
         chunk.fill(0);
@@ -118,8 +118,7 @@ pub(crate) fn image(
     codec: Codec,
     parent: Option<&str>,
 ) -> Written {
-    let below = parent.map(|parent| (parent.to_owned(), store.open(parent)));
-    let below = below.as_ref().map(|(name, image)| (name.clone(), image));
+    let below = parent.map(|parent| (parent.to_owned(), Arc::new(store.open(parent))));
     let options = options(memory.len(), codec);
     write(ImageWriter::new(store.create(name), options, below).unwrap(), memory)
 }

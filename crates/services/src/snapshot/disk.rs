@@ -1,20 +1,19 @@
 //! The threads that bring saved pages into the core.
 //!
-//! A raw core has two of them: one sums up a piece while the disk works on the other's. A stream
-//! has one, which takes pieces in the order they were saved. They give the blocks back to the pool
+//! A raw core has two of them: one sums up a piece while the disk works on the other's. What is
+//! compressed has one; a stream takes pieces in the order they were saved. They give the blocks back to the pool
 //! even after a disk error: the saver must never wait for a disk that is gone.
 
-use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use faultless_image::core::{
-    CompressedWriter, CutRecord, Layout, Notes, PendingFile, RawWriter, WriteError, Written,
-};
-use faultless_pages::{Bytes, RangeSet, Va, VaRange};
+use faultless_image::core::{CutRecord, Notes};
+use faultless_pages::{Bytes, Va, VaRange};
 
-use super::buffer::{BLOCK, Blocks, Pool};
+use super::buffer::{Blocks, Pool};
+use super::error::SnapshotError;
+use super::output::{Finished, Output};
 use super::port::Sink;
 use super::queue::{Data, Job, Queue};
 
@@ -22,130 +21,9 @@ use super::queue::{Data, Job, Queue};
 /// piece, and one long write takes the disk less time than four of its parts.
 const GATHERED: Bytes = Bytes::mib(8);
 
-/// How the core is written.
-pub(super) enum Output {
-    /// In any order, sparse.
-    Raw(Box<RawWriter>),
-    /// As one compressed stream, in address order; pages saved ahead of it wait in a file.
-    Stream(Box<Mutex<Stream>>),
-}
-
-/// A compressed stream with the pages it has not reached yet.
-pub(super) struct Stream {
-    writer: CompressedWriter,
-    /// A file without a name; each page lies where it will lie in the core.
-    aside: PendingFile,
-    layout: Layout,
-    waiting: RangeSet,
-}
-
-impl Stream {
-    /// Puts a writer together with a file for what it cannot take yet.
-    fn new(writer: CompressedWriter, aside: PendingFile) -> Stream {
-        let layout = writer.layout().clone();
-        Stream { writer, aside, layout, waiting: RangeSet::new() }
-    }
-
-    /// Writes one contiguous piece.
-    fn write(&mut self, at: Va, data: &[u8], ahead: bool) -> Result<(), WriteError> {
-        if ahead {
-            return self.keep(at, data);
-        }
-        self.catch_up(at)?;
-        self.writer.page_run(at, data).map(drop)
-    }
-
-    /// Keeps a page until the stream gets there.
-    fn keep(&mut self, at: Va, data: &[u8]) -> Result<(), WriteError> {
-        let offset = self.layout.offset_of(at).unwrap_or_default();
-        let kept = self.aside.file().write_all_at(data, offset.0);
-        kept.map_err(|error| WriteError::io(self.aside.path(), "keep pages beside", error))?;
-        self.waiting.insert(VaRange::of(at, Bytes::from(data.len())));
-        Ok(())
-    }
-
-    /// Streams what was kept and lies below `end`.
-    fn catch_up(&mut self, end: Va) -> Result<(), WriteError> {
-        let mut block = vec![0; BLOCK.as_usize()];
-        let ready = self.waiting.remove(VaRange::new(Va(0), end));
-        let dumped: Vec<VaRange> = self.layout.dumped_ranges().collect();
-        for range in ready {
-            // Neighbouring segments touch in memory but are two runs in the core.
-            let first = dumped.partition_point(|segment| segment.end() <= range.start());
-            let parts = dumped[first..].iter().map_while(|segment| segment.intersect(range));
-            for piece in parts.flat_map(|part| part.chunks(BLOCK)) {
-                let data = &mut block[..piece.len().as_usize()];
-                let offset = self.layout.offset_of(piece.start()).unwrap_or_default();
-                let read = self.aside.file().read_exact_at(data, offset.0);
-                read.map_err(|error| WriteError::io(self.aside.path(), "read back from", error))?;
-                self.writer.page_run(piece.start(), data)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Output {
-    /// Puts pages saved in any order into a sparse file.
-    pub(super) fn raw(writer: RawWriter) -> Output {
-        Output::Raw(Box::new(writer))
-    }
-
-    /// Compresses; pages that come too early wait in `aside`.
-    pub(super) fn stream(writer: CompressedWriter, aside: PendingFile) -> Output {
-        Output::Stream(Box::new(Mutex::new(Stream::new(writer, aside))))
-    }
-
-    /// Says whether pieces may come in any order.
-    fn takes_any_order(&self) -> bool {
-        matches!(self, Output::Raw(_))
-    }
-
-    /// Returns how many threads can write at once.
-    fn threads(&self) -> usize {
-        match self {
-            Output::Raw(_) => 2,
-            Output::Stream(_) => 1,
-        }
-    }
-
-    /// Writes one piece; `ahead` says that it came out of address order.
-    fn write<'a>(
-        &'a self,
-        at: Va,
-        mut slices: impl Iterator<Item = &'a [u8]>,
-        ahead: bool,
-    ) -> Result<(), WriteError> {
-        match self {
-            Output::Raw(writer) => writer.write_pieces(at, slices).map(drop),
-            Output::Stream(stream) => {
-                let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut at = at;
-                slices.try_for_each(|data| {
-                    let here = at;
-                    at = at.add(Bytes::from(data.len()));
-                    stream.write(here, data, ahead)
-                })
-            }
-        }
-    }
-
-    /// Writes notes and headers and gives the file its name.
-    fn finish(self, notes: &Notes, cut: &CutRecord) -> Result<Written, WriteError> {
-        match self {
-            Output::Raw(writer) => writer.finish(notes, cut),
-            Output::Stream(stream) => {
-                let mut stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
-                stream.catch_up(Va(u64::MAX))?;
-                stream.writer.finish(notes, cut)
-            }
-        }
-    }
-}
-
 /// The writing threads, from outside.
 pub(super) struct Disk {
-    threads: Vec<JoinHandle<Result<(), WriteError>>>,
+    threads: Vec<JoinHandle<Result<(), SnapshotError>>>,
     work: Arc<Work>,
 }
 
@@ -186,18 +64,18 @@ impl Disk {
     }
 
     /// Waits until everything is written, and completes the file.
-    pub(super) fn finish(self, notes: &Notes, cut: &CutRecord) -> Result<Written, WriteError> {
+    pub(super) fn finish(self, notes: &Notes, cut: &CutRecord) -> Result<Finished, SnapshotError> {
         self.stop()?.finish(notes, cut)
     }
 
     /// Waits for the threads; the unfinished file vanishes with the output.
-    pub(super) fn stop(mut self) -> Result<Output, WriteError> {
+    pub(super) fn stop(mut self) -> Result<Output, SnapshotError> {
         self.work.queue.close();
         let join = |thread: JoinHandle<_>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         // All are waited for, also after an error.
-        let ends: Vec<Result<(), WriteError>> = self.threads.drain(..).map(join).collect();
+        let ends: Vec<Result<(), SnapshotError>> = self.threads.drain(..).map(join).collect();
         ends.into_iter().collect::<Result<(), _>>()?;
         let work = Arc::clone(&self.work);
         drop(self);
@@ -239,7 +117,7 @@ impl Sink for &Disk {
 
 impl Work {
     /// A thread.
-    fn run(&self) -> Result<(), WriteError> {
+    fn run(&self) -> Result<(), SnapshotError> {
         let mut outcome = Ok(());
         loop {
             let jobs = self.queue.take();

@@ -3,6 +3,7 @@
 use std::io;
 
 use faultless_image::core::WriteError;
+use faultless_image::flt;
 use faultless_pages::{Bytes, VaRange};
 use faultless_uffd::attach::AttachError;
 use faultless_uffd::{HandshakeError, OpError};
@@ -98,6 +99,9 @@ pub enum SnapshotError {
     /// The core could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The image could not be written.
+    #[error(transparent)]
+    Image(flt::WriteError),
     /// This process ran out of something.
     #[error("{what}: {error}")]
     Own {
@@ -149,6 +153,7 @@ impl SnapshotError {
                 | AttachError::Oneself(_)
                 | AttachError::KernelThread(_),
             )
+            | Self::Image(flt::WriteError::TooManyLayers { .. })
             | Self::Write(WriteError::Exists { .. }) => Class::Usage,
             Self::Attach(
                 AttachError::Zombie(_)
@@ -162,6 +167,7 @@ impl SnapshotError {
             | Self::Inherited { .. }
             | Self::Unresponsive { .. }
             | Self::Ended { .. }
+            | Self::Image(_)
             | Self::Write(_) => Class::Peer,
             Self::Interrupted => Class::Interrupted,
             Self::Trace { errno, .. } if *errno != Errno::PERM => Class::Bug,
@@ -190,10 +196,19 @@ impl SnapshotError {
             Self::Ended { .. } => "start it again and try again".into(),
             Self::Inherited { .. } => "try again".into(),
             // Its message says what to do.
-            Self::Write(_) => String::new(),
+            Self::Write(_) | Self::Image(_) => String::new(),
             Self::Own { .. } => "free memory or descriptors and try again".into(),
             Self::Interrupted => "start it again when it suits".into(),
             Self::Architecture => "take a core with gcore instead".into(),
+        }
+    }
+}
+
+impl From<flt::WriteError> for SnapshotError {
+    fn from(error: flt::WriteError) -> SnapshotError {
+        match error {
+            flt::WriteError::Store(error) => SnapshotError::Write(error),
+            error => SnapshotError::Image(error),
         }
     }
 }

@@ -40,6 +40,7 @@ mod facts;
 mod freeze;
 mod hold;
 mod live;
+mod output;
 mod pages;
 mod policy;
 mod port;
@@ -55,5 +56,5 @@ mod watch;
 mod xsave;
 
 pub use error::{Class, SnapshotError};
-pub use report::{Latency, Observer, Options, Pause, Phase, Report};
+pub use report::{Format, Latency, Observer, Options, Pause, Phase, Report};
 pub use session::snapshot;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use faultless_image::flt::{Codec, Parent};
 use faultless_pages::Bytes;
 use serde::Serialize;
 
@@ -12,14 +13,25 @@ pub struct Options {
     pub output: PathBuf,
     /// Replace an existing file.
     pub force: bool,
-    /// Compress with zstd at this level.
-    pub compress: Option<i32>,
+    /// What is made.
+    pub format: Format,
     /// The most memory that saved pages may take on their way to the disk.
     pub buffer: Bytes,
     /// Hold the program back from dropping memory that is not saved yet.
     pub exact: bool,
     /// Who makes the core, for its notes.
     pub tool_version: String,
+}
+
+/// What a snapshot makes.
+#[derive(Clone, Debug)]
+pub enum Format {
+    /// An ELF core.
+    Core,
+    /// An ELF core, compressed with zstd at this level.
+    CompressedCore(i32),
+    /// An image in chunks, over the layer below if there is one.
+    Image(Codec, Option<Parent>),
 }
 
 /// What a snapshot is busy with.

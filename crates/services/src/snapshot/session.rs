@@ -12,6 +12,7 @@ use faultless_image::core::{
     CompressedWriter, Compression, CutRecord, Layout, Notes, OnExisting, PendingFile, ProcessNotes,
     RawWriter,
 };
+use faultless_image::flt::{self, NewFile, ProcessWriter};
 use faultless_pages::{Bytes, Va};
 use faultless_uffd::attach::{attach, other_holder};
 use faultless_uffd::process::Urgency;
@@ -25,17 +26,18 @@ use super::areas::Tools;
 use super::buffer::{BLOCK, Pool};
 use super::census::Census;
 use super::cut::{Cut, arm, copied_len};
-use super::disk::{Disk, Output};
+use super::disk::Disk;
 use super::error::SnapshotError;
 use super::facts;
 use super::freeze::Threads;
 use super::hold::{self, Hold, Warden, Ways};
 use super::live::LiveMap;
+use super::output::Output;
 use super::pages::Pages;
 use super::policy::DumpFilter;
 use super::pump::{Late, Pump, Saved, Stop};
 use super::remote::Remote;
-use super::report::{Latency, Observer, Options, Phase, Report};
+use super::report::{Format, Latency, Observer, Options, Phase, Report};
 use super::saver::{LONGEST, Saver};
 use super::vma::{FlagTable, Maps};
 use super::watch::{Gate, watch};
@@ -254,7 +256,7 @@ impl Job {
         let left = Bytes(options.buffer.0.saturating_sub(early.0));
         let pool = Pool::new(left, largest.max(LONGEST.bytes()))
             .map_err(|errno| own("making an eventfd", errno.into()))?;
-        let output = output(options, pending, cut.layout.clone())?;
+        let output = output(options, pending, cut.layout.clone(), taken_at)?;
         let disk = Disk::start(output, Arc::clone(&pool))
             .map_err(|error| own("starting a thread", error))?;
         for (at, data) in cut.copied.drain(..) {
@@ -336,7 +338,7 @@ impl Job {
             pause_ns: 0,
             pause: self.cut.pause,
             total_ns: 0,
-            bytes: written.core_len.0,
+            bytes: written.len.0,
             file_bytes: written.file_len.0,
             pages,
             copied_in_pause: copied,
@@ -354,19 +356,35 @@ impl Job {
     }
 }
 
-/// Opens the core for writing.
+/// Opens the output for writing.
 fn output(
     options: &Options,
     pending: PendingFile,
     layout: Layout,
+    taken_at: u64,
 ) -> Result<Output, SnapshotError> {
-    let Some(level) = options.compress else {
-        return Ok(Output::raw(RawWriter::new(pending, layout)?));
-    };
-    // Never published: a file without a name for pages the stream has not reached.
-    let aside = PendingFile::create(&options.output, OnExisting::Replace)?;
-    let writer = CompressedWriter::new(pending, layout, Compression { level })?;
-    Ok(Output::stream(writer, aside))
+    // Never published: a file without a name for pages that come before their turn.
+    let aside = || PendingFile::create(&options.output, OnExisting::Replace);
+    Ok(match &options.format {
+        Format::Core => Output::raw(RawWriter::new(pending, layout)?),
+        Format::CompressedCore(level) => {
+            let compression = Compression { level: *level };
+            Output::stream(CompressedWriter::new(pending, layout, compression)?, aside()?)
+        }
+        Format::Image(codec, parent) => {
+            let chunk = parent.as_ref().map(|(_, image)| image.chunk_size()).unwrap_or_default();
+            let made = flt::Options {
+                chunk,
+                codec: *codec,
+                time_unix_ns: taken_at,
+                tool_version: options.tool_version.clone(),
+                ..flt::Options::default()
+            };
+            let object = NewFile::new(pending);
+            let writer = ProcessWriter::new(object, aside()?, layout, made, parent.clone())?;
+            Output::image(writer)
+        }
+    })
 }
 
 /// Wraps a failure of this process itself.

@@ -98,7 +98,7 @@ pub enum ImportError {
 /// [`WriteError`] for either side; [`WriteError::Stopped`] if `progress` said so.
 pub fn copy<O: NewObject>(
     source: &dyn Source,
-    writer: &mut ImageWriter<'_, O>,
+    writer: &mut ImageWriter<O>,
     mut progress: impl FnMut(Bytes) -> bool,
 ) -> Result<(), WriteError> {
     let (chunk, memory) = (writer.chunk_size(), source.memory());

@@ -3,8 +3,7 @@
 use faultless_pages::{Bytes, Va};
 
 use super::super::chunk::ChunkSize;
-use super::super::footer::MEMORY_MAX;
-use super::super::tables::{ElfNotes, Region};
+use super::super::tables::{ElfNotes, Region, lay_out};
 use super::{ImportError, Source};
 
 /// Memory that is read by address.
@@ -22,29 +21,15 @@ pub(super) struct Space<M> {
 }
 
 impl<M: ByAddress> Space<M> {
-    /// Sets the regions, whose offsets do not matter yet, one behind the other.
-    ///
-    /// Each begins a chunk of its own, as far into it as its address is into one: so the same
-    /// address falls into the same chunk whatever is mapped before it, and a later layer finds it.
+    /// Lays the regions out, whose offsets do not matter yet.
     pub(super) fn new(
         inner: M,
         mut regions: Vec<Region>,
         chunk: ChunkSize,
     ) -> Result<Space<M>, ImportError> {
-        let chunk = chunk.bytes().0;
-        let mut end = 0u64;
-        for region in &mut regions {
-            if region.held == Bytes::ZERO {
-                region.offset = Bytes(end);
-                continue;
-            }
-            // Both terms are small beside 2^64 as long as the end is in bounds.
-            let offset = end.next_multiple_of(chunk) + region.address.0 % chunk;
-            region.offset = Bytes(offset);
-            let behind = offset.checked_add(region.held.0).filter(|&end| end <= MEMORY_MAX.0);
-            end = behind.ok_or(ImportError::TooMuch { address: region.address })?;
-        }
-        Ok(Space { inner, regions, memory: Bytes(end), notes: None })
+        let memory = lay_out(&mut regions, chunk);
+        let memory = memory.map_err(|address| ImportError::TooMuch { address })?;
+        Ok(Space { inner, regions, memory, notes: None })
     }
 }
 
