@@ -1,8 +1,8 @@
 //! Which kernel is played: what it offers, where versions differ, which historic bugs are on.
 //!
-//! A profile is plain data, made of a version. A feature is taken away by clearing its bit; a behaviour is changed
-//! by setting its field; a [`Bugs`] field brings a bug back that kernels once had, so that tests
-//! can prove that they would find it.
+//! A profile is plain data, made of a version. A feature is taken away by clearing its bit; a
+//! behaviour is changed by setting its field; a [`Bugs`] field brings a bug back that kernels once
+//! had, so that tests can prove that they would find it.
 
 use faultless_pages::{Bytes, PageSize};
 use faultless_uapi::KernelVersion;

@@ -35,8 +35,8 @@ impl Kernel {
     /// argument, where the walk ended.
     ///
     /// # Errors
-    /// ENOTTY where there is no such request, EINVAL and EFAULT for a bad argument, EPERM where write tracking is demanded and not set
-    /// up, ESRCH for a process that is gone, EINTR.
+    /// ENOTTY where there is no such request, EINVAL and EFAULT for a bad argument, EPERM where
+    /// write tracking is demanded and not set up, ESRCH for a process that is gone, EINTR.
     pub async fn scan(
         &self,
         who: ThreadId,

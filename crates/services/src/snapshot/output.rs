@@ -6,13 +6,15 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
 use faultless_image::core::{
-    CompressedWriter, CutRecord, Layout, Notes, PendingFile, RawWriter, Record, WriteError, Written,
+    CompressedWriter, Compression, CutRecord, Layout, Notes, OnExisting, PendingFile, RawWriter,
+    Record, WriteError, Written,
 };
-use faultless_image::flt::{NewFile, ProcessWriter};
+use faultless_image::flt::{self, NewFile, ProcessWriter};
 use faultless_pages::{Bytes, RangeSet, Va, VaRange};
 
 use super::buffer::BLOCK;
 use super::error::SnapshotError;
+use super::report::{Format, Options};
 
 /// How the core is written.
 pub(super) enum Output {
@@ -97,19 +99,37 @@ impl Stream {
 }
 
 impl Output {
-    /// Puts pages saved in any order into a sparse file.
-    pub(super) fn raw(writer: RawWriter) -> Output {
-        Output::Raw(Box::new(writer))
-    }
-
-    /// Compresses; pages that come too early wait in `aside`.
-    pub(super) fn stream(writer: CompressedWriter, aside: PendingFile) -> Output {
-        Output::Stream(Box::new(Mutex::new(Stream::new(writer, aside))))
-    }
-
-    /// Makes an image.
-    pub(super) fn image(writer: ProcessWriter<NewFile>) -> Output {
-        Output::Image(Box::new(Mutex::new(writer)))
+    /// Begins what the options ask for, of a cut taken at this time.
+    pub(super) fn open(
+        options: &Options,
+        pending: PendingFile,
+        layout: Layout,
+        taken_at: u64,
+    ) -> Result<Output, SnapshotError> {
+        // Never published: a file without a name for pages that come before their turn.
+        let aside = || PendingFile::create(&options.output, OnExisting::Replace);
+        Ok(match &options.format {
+            Format::Core => Output::Raw(Box::new(RawWriter::new(pending, layout)?)),
+            Format::CompressedCore(level) => {
+                let compression = Compression { level: *level };
+                let writer = CompressedWriter::new(pending, layout, compression)?;
+                Output::Stream(Box::new(Mutex::new(Stream::new(writer, aside()?))))
+            }
+            Format::Image(codec, parent) => {
+                let chunk =
+                    parent.as_ref().map(|(_, image)| image.chunk_size()).unwrap_or_default();
+                let made = flt::Options {
+                    chunk,
+                    codec: *codec,
+                    time_unix_ns: taken_at,
+                    tool_version: options.tool_version.clone(),
+                    ..flt::Options::default()
+                };
+                let object = NewFile::new(pending);
+                let writer = ProcessWriter::new(object, aside()?, layout, made, parent.clone())?;
+                Output::Image(Box::new(Mutex::new(writer)))
+            }
+        })
     }
 
     /// Says whether pieces may come in any order.

@@ -8,11 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
-use faultless_image::core::{
-    CompressedWriter, Compression, CutRecord, Layout, Notes, OnExisting, PendingFile, ProcessNotes,
-    RawWriter,
-};
-use faultless_image::flt::{self, NewFile, ProcessWriter};
+use faultless_image::core::{CutRecord, Notes, OnExisting, PendingFile, ProcessNotes};
 use faultless_pages::{Bytes, Va};
 use faultless_uffd::attach::{attach, other_holder};
 use faultless_uffd::process::Urgency;
@@ -37,7 +33,7 @@ use super::pages::Pages;
 use super::policy::DumpFilter;
 use super::pump::{Late, Pump, Saved, Stop};
 use super::remote::Remote;
-use super::report::{Format, Latency, Observer, Options, Phase, Report};
+use super::report::{Latency, Observer, Options, Phase, Report};
 use super::saver::{LONGEST, Saver};
 use super::vma::{FlagTable, Maps};
 use super::watch::{Gate, watch};
@@ -256,7 +252,7 @@ impl Job {
         let left = Bytes(options.buffer.0.saturating_sub(early.0));
         let pool = Pool::new(left, largest.max(LONGEST.bytes()))
             .map_err(|errno| own("making an eventfd", errno.into()))?;
-        let output = output(options, pending, cut.layout.clone(), taken_at)?;
+        let output = Output::open(options, pending, cut.layout.clone(), taken_at)?;
         let disk = Disk::start(output, Arc::clone(&pool))
             .map_err(|error| own("starting a thread", error))?;
         for (at, data) in cut.copied.drain(..) {
@@ -354,37 +350,6 @@ impl Job {
             warnings: self.cut.warnings,
         })
     }
-}
-
-/// Opens the output for writing.
-fn output(
-    options: &Options,
-    pending: PendingFile,
-    layout: Layout,
-    taken_at: u64,
-) -> Result<Output, SnapshotError> {
-    // Never published: a file without a name for pages that come before their turn.
-    let aside = || PendingFile::create(&options.output, OnExisting::Replace);
-    Ok(match &options.format {
-        Format::Core => Output::raw(RawWriter::new(pending, layout)?),
-        Format::CompressedCore(level) => {
-            let compression = Compression { level: *level };
-            Output::stream(CompressedWriter::new(pending, layout, compression)?, aside()?)
-        }
-        Format::Image(codec, parent) => {
-            let chunk = parent.as_ref().map(|(_, image)| image.chunk_size()).unwrap_or_default();
-            let made = flt::Options {
-                chunk,
-                codec: *codec,
-                time_unix_ns: taken_at,
-                tool_version: options.tool_version.clone(),
-                ..flt::Options::default()
-            };
-            let object = NewFile::new(pending);
-            let writer = ProcessWriter::new(object, aside()?, layout, made, parent.clone())?;
-            Output::image(writer)
-        }
-    })
 }
 
 /// Wraps a failure of this process itself.

@@ -314,7 +314,8 @@ cases! {
         missing_page_is_filled_whole, filling_is_by_huge_pages, present_page_exists,
         page_of_the_object_exists, unmapped_source_faults, minor_faults_are_continued,
         continuing_is_by_huge_pages, huge_page_is_poisoned, private_page_is_writable,
-        punched_pages_are_missing_again, sigbus_works_too, pinned_page_is_copied_for_a_child, empty_pool_stops_it,
+        punched_pages_are_missing_again, sigbus_works_too, pinned_page_is_copied_for_a_child,
+        empty_pool_stops_it,
     }
     hugetlb_wp {
         present_pages_are_protected, missing_pages_are_protected, ranges_are_whole_huge_pages,
