@@ -29,6 +29,10 @@ const DISK: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Environment(Rc<Shared>);
 
+/// Something to rest at; see [`Environment::rest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bell(u64);
+
 struct Shared {
     seed: u64,
     swarm: Swarm,
@@ -76,6 +80,25 @@ impl Environment {
         let number = self.number();
         self.0.timers.borrow_mut().add(self.now() + span, number);
         self.0.kernel.wait_outside(who, number).await;
+    }
+
+    /// Makes a bell: who rests at it goes on when it is rung.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        Bell(self.number())
+    }
+
+    /// Rests until the bell is rung, a signal comes, or `until`. May end for no reason.
+    pub async fn rest(&self, who: ThreadId, bell: Bell, until: Option<Time>) {
+        if let Some(until) = until {
+            self.0.timers.borrow_mut().add(until.max(self.now()), bell.0);
+        }
+        self.0.kernel.wait_outside(who, bell.0).await;
+    }
+
+    /// Lets go on who rests at the bell.
+    pub fn ring(&self, bell: Bell) {
+        self.0.kernel.wake_outside(bell.0);
     }
 
     /// Sends a packet.

@@ -14,6 +14,7 @@
 //! | [`check`] | the rules every run must keep, a file for each |
 //! | [`disk`] | files: short, torn, refused and slow writes, crashes |
 //! | [`environment`] | all of it around one kernel, for tasks to use, and the loop that runs them |
+//! | [`engine`] | the engine of `faultless-paging` on the model, and without one guard at a time |
 //! | [`pagers`] | a pager in such a world, right, and wrong in one way at a time |
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ pub mod clock;
 pub mod conform;
 pub mod differential;
 pub mod disk;
+pub mod engine;
 pub mod environment;
 pub mod net;
 pub mod pagers;

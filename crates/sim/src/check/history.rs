@@ -23,6 +23,8 @@ pub enum What {
     Discard,
     /// A pager puts a page there, which was missing.
     Install,
+    /// A pager drops a page that it can put there again.
+    Evict,
 }
 
 /// Something done to one page.
@@ -100,6 +102,17 @@ impl History {
     /// All deeds, in the order they began.
     pub fn deeds(&self) -> impl Iterator<Item = &Deed> {
         self.deeds.iter().filter(|deed| deed.page != Page::MAX)
+    }
+
+    /// What a process forked by a deed remembers: everything that was done before the fork ended.
+    /// Of what was under way then nobody can say whether the child has it: it never ends for it.
+    #[must_use]
+    pub fn forked(&self, begun: Step) -> History {
+        let mut child = self.clone();
+        for deed in &mut child.deeds {
+            deed.ended = deed.ended.filter(|ended| *ended < begun);
+        }
+        child
     }
 
     /// The deeds of one page.

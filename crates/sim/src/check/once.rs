@@ -1,7 +1,7 @@
 //! No page is installed twice.
 //!
-//! Two pages may only be put at the same place if the first was given up in between: some discard
-//! was under way at some time between the first step of the one and the last of the other.
+//! Two pages may only be put at the same place if the first was given up or dropped in between: some
+//! discard or eviction was under way at some time between the first step of the one and the last of the other.
 
 use super::history::{Deed, History, What};
 
@@ -14,7 +14,8 @@ pub(super) fn check(history: &History) -> Result<(), String> {
             continue;
         };
         let between = |deed: &Deed| {
-            deed.what == What::Discard && !deed.is_before(first) && !second.is_before(deed)
+            let drops = matches!(deed.what, What::Discard | What::Evict);
+            drops && !deed.is_before(first) && !second.is_before(deed)
         };
         if !history.of(second.page).any(between) {
             return Err(format!("{first:?}, and again {second:?}"));
