@@ -3,9 +3,12 @@
 //! | module | holds |
 //! |---|---|
 //! | [`core`] | the engine: from events to actions, pure |
+//! | [`linux`] | its ports on Linux |
 //! | [`page`] | pages and the atomic word each has |
 //! | [`port`] | what the engine needs of the world |
 //! | [`prefetch`] | guesses at what is wanted next |
+//! | [`shell`] | threads around it |
+//! | [`source`] | where pages come from |
 //!
 //! A region of memory is bound to a source of its content and a policy. A thread that touches a
 //! page which is not there waits; the engine has the page fetched, put there, and the thread
@@ -16,6 +19,9 @@
 #![deny(unsafe_code)]
 
 pub mod core;
+pub mod linux;
 pub mod page;
 pub mod port;
 pub mod prefetch;
+pub mod shell;
+pub mod source;

@@ -9,6 +9,7 @@
 //! | [`Uffd::open`], [`UnboundUffd`], [`probe`] | getting a descriptor, learning what it can do |
 //! | [`Features`], [`Wanted`] | the handshake: wanted, granted, missing |
 //! | [`Registration`], [`Missing`], … | registered pieces of owned memory, typed by mode |
+//! | [`OwnedRegistration`] | the same for whoever serves memory as long as a program runs |
 //! | [`Modes`], [`Ioctls`] | registering raw ranges |
 //! | [`Outcome`], [`Situation`] | what an operation did before it stopped, and why it stopped |
 //! | [`MessageBatch`], [`Event`] | reading messages, many at a time |
@@ -57,6 +58,7 @@ mod messages;
 mod open;
 mod ops;
 mod outcome;
+mod owned_registration;
 mod pagemap;
 mod passing;
 pub mod process;
@@ -77,15 +79,16 @@ pub use errno::Described;
 pub use error::{Op, OpError};
 pub use fdinfo::Queue;
 pub use features::Features;
-pub use foreign::{ForeignUffd, UnboundForeignUffd};
+pub use foreign::{ForeignUffd, NotForeign, UnboundForeignUffd};
 pub use handshake::{HandshakeError, Refusal, Wanted};
 pub use mapping::{
     Advice, MapError, MapOp, Mapping, MappingBuilder, Protection, Seals, prefer_huge_pages,
 };
-pub use messages::{Event, Fault, FaultKind, MessageBatch};
+pub use messages::{Event, Fault, FaultKind, ForkedUffd, MessageBatch};
 pub use open::{Attempt, Capabilities, OpenError, OpenOptions, Route, Step, UnboundUffd, probe};
 pub use ops::{ContinueMode, CopyMode, MoveMode, PoisonMode, RwpMode, WpMode, ZeropageMode};
 pub use outcome::{Outcome, RetryReason, Situation};
+pub use owned_registration::OwnedRegistration;
 pub use pagemap::{PageFlags, Pagemap, PagemapEntry, base_page_size};
 pub use passing::{FDS_PER_MESSAGE, PassError, Received, recv_fds, send_fds};
 pub use process::{Pid, Pidfd, ProcessError, read_memory, write_memory};

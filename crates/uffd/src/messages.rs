@@ -7,13 +7,13 @@
 //! message for each waiting thread: answering must be idempotent.
 
 use std::collections::VecDeque;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use faultless_pages::{Bytes, Va, VaRange};
 use faultless_uapi::{RemoveArg, UffdMsg, event};
 use rustix::io::Errno;
 
-use crate::{Features, Uffd};
+use crate::{Features, ForeignUffd, HandshakeError, Uffd, UnboundUffd};
 
 /// 128 messages are one 4 KiB read, and hold one fault of each thread of most programs.
 const ROOM: usize = 128;
@@ -32,9 +32,8 @@ pub enum Event {
     /// The C library's fork holds the locks of the allocator until this is read: a process that
     /// reads its own FORK events must do so without allocating, into a batch made before.
     Fork {
-        /// The userfaultfd of the child, its handshake inherited; see
-        /// [`UnboundUffd::adopt`](crate::UnboundUffd::adopt).
-        uffd: OwnedFd,
+        /// The userfaultfd of the child, its handshake inherited.
+        uffd: ForkedUffd,
     },
     /// A mapping moved. Comes after the move.
     Remap {
@@ -51,6 +50,32 @@ pub enum Event {
     Unmap(VaRange),
     /// A message this version does not know.
     Unknown(u8),
+}
+
+/// The userfaultfd of a forked child, which is never the process that reads of it.
+#[derive(Debug)]
+pub struct ForkedUffd(OwnedFd);
+
+impl ForkedUffd {
+    /// Takes the descriptor out; see [`UnboundUffd::adopt`](crate::UnboundUffd::adopt).
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.0
+    }
+
+    /// Makes it ready to serve the child.
+    ///
+    /// # Errors
+    /// Those of [`UnboundUffd::adopt`](crate::UnboundUffd::adopt).
+    pub fn adopt(self) -> Result<ForeignUffd, HandshakeError> {
+        UnboundUffd::from_fd(self.0).adopt().map(ForeignUffd)
+    }
+}
+
+impl AsRawFd for ForkedUffd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
 }
 
 /// A fault.
@@ -167,7 +192,7 @@ unsafe fn decode(message: &UffdMsg, threads: bool) -> Event {
             let raw = RawFd::try_from(message.fork_ufd()).expect("a descriptor number");
             // SAFETY: [K2] the kernel opened it in this process for the reader of the message,
             // and the caller decodes the message once.
-            Event::Fork { uffd: unsafe { OwnedFd::from_raw_fd(raw) } }
+            Event::Fork { uffd: ForkedUffd(unsafe { OwnedFd::from_raw_fd(raw) }) }
         }
         event::REMAP => {
             let arg = message.remap();

@@ -5,6 +5,7 @@
 //! | [`cut`] | every snapshot is a state that existed at one instant |
 //! | [`kill`] | whoever is killed, whenever: the target runs on, and nobody hangs |
 //! | [`redis`], [`postgres`] | clients of a real server notice nothing |
+//! | [`engine`] | the paging engine keeps every rule in the simulated world, seed after seed |
 //! | `gdb` | gdb sees in our cores what it sees in gcore's |
 //!
 //! Each prints its seed, so that a run can be made again, and its figures. Short versions of `cut`
@@ -15,6 +16,7 @@ pub(crate) mod artifacts;
 mod chance;
 mod child;
 mod cut;
+mod engine;
 mod figures;
 mod kill;
 mod postgres;
@@ -43,6 +45,8 @@ enum Soak {
     Cut(cut::Args),
     /// Check cores of a stamper that were taken elsewhere
     CheckCut(cut::CheckArgs),
+    /// Run the paging engine in the simulated world, seed after seed
+    Engine(engine::Args),
     /// Kill faultless, or the process it snapshots, at random moments
     Kill(kill::Args),
     /// Compare what gdb shows of our cores with what it shows of gcore's
@@ -58,6 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     match &args.soak {
         Soak::Cut(args) => cut::run(args),
         Soak::CheckCut(args) => cut::check_files(args),
+        Soak::Engine(args) => engine::run(args),
         Soak::Kill(args) => kill::run(args),
         Soak::Gdb => gdb(),
         Soak::Redis(args) => redis::run(args),

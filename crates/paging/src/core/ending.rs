@@ -4,7 +4,7 @@
 //! ways of [`Ending`], chosen by whoever ends it, and memory is only let go once nothing is missing
 //! that is not zeros.
 
-use faultless_pages::VaRange;
+use faultless_pages::{Bytes, VaRange};
 
 use super::job::Kind;
 use super::{Action, Core, Due, Guard, Tell};
@@ -35,14 +35,23 @@ pub(super) enum Stage {
     Ending(Ending),
     /// The memory is being let go.
     Releasing(Ending),
+    /// It was let go; events may be under way.
+    Probing(Ending),
     /// Nothing is served.
     Ended,
+}
+
+impl Stage {
+    /// Says whether the memory is not served any more.
+    pub(super) fn is_past_serving(self) -> bool {
+        matches!(self, Stage::Releasing(_) | Stage::Probing(_) | Stage::Ended)
+    }
 }
 
 impl Core {
     /// Begins to end. A second wish replaces the first, as one who cannot wait any longer has it.
     pub(super) fn end(&mut self, ending: Ending) {
-        if matches!(self.stage, Stage::Releasing(_) | Stage::Ended) {
+        if self.stage.is_past_serving() {
             return;
         }
         self.stage = Stage::Ending(ending);
@@ -94,19 +103,30 @@ impl Core {
                 self.stage = Stage::Ended;
                 self.out.push(Action::Tell(Tell::Ended(Ending::HandOver)));
             }
-            Stage::Ending(Ending::HandOver) | Stage::Serving | Stage::Ended => {}
+            Stage::Ending(Ending::HandOver) | Stage::Serving | Stage::Probing(_) | Stage::Ended => {
+            }
             Stage::Ending(ending) if self.has_all(ending) => {
                 self.stage = Stage::Releasing(ending);
                 self.let_all_go();
-                self.finish_release(ending);
+                self.finish_release();
             }
-            // A signal handler may have a page in its hands; it tells nobody when it is done.
-            Stage::Ending(_) if self.is_idle() && self.agenda.is_empty() => {
-                self.at(self.now + LOOK_AGAIN, Due::Background);
+            Stage::Ending(ending) if self.is_idle() && self.agenda.is_empty() => {
+                self.look_again(ending);
             }
             Stage::Ending(_) => {}
-            Stage::Releasing(ending) => self.finish_release(ending),
+            Stage::Releasing(_) => self.finish_release(),
         }
+    }
+
+    /// Looks at all pages again, and soon once more. Some may have come back meanwhile, as by an
+    /// eviction that was under way; and a signal handler that has a page in its hands tells nobody
+    /// when it is done.
+    fn look_again(&mut self, ending: Ending) {
+        match ending {
+            Ending::Poison => self.poison_missing(),
+            _ => self.rewind(),
+        }
+        self.at(self.now + LOOK_AGAIN, Due::Background);
     }
 
     /// Says whether nothing is missing that is not zeros, and nothing is under way.
@@ -130,16 +150,41 @@ impl Core {
         }
     }
 
-    /// Wakes who still waits, once the memory was let go: letting go wakes only those who wait for
-    /// a missing page.
-    fn finish_release(&mut self, ending: Ending) {
-        let released = !self.flying.values().any(|job| matches!(job.kind, Kind::Unregister(_)));
-        if !released || self.gate.reading {
+    /// Once the memory was let go: makes sure that no event is left unread, for its thread would wait
+    /// for ever if anybody else, as a forked child, still has the userfaultfd when we close it.
+    fn finish_release(&mut self) {
+        if self.flying.values().any(|job| matches!(job.kind, Kind::Unregister(_))) {
             return;
         }
+        match self.layout.ranges().first() {
+            Some(range) if self.policy.events => {
+                let page = VaRange::of(range.start(), self.page_bytes());
+                self.stage = Stage::Probing(self.ending());
+                self.probe(page);
+                self.issue();
+            }
+            _ => self.released(),
+        }
+    }
+
+    /// The size of some page that is served.
+    fn page_bytes(&self) -> Bytes {
+        self.regions.first().map_or(Bytes::ZERO, |region| region.bytes(1))
+    }
+
+    fn ending(&self) -> Ending {
+        match self.stage {
+            Stage::Ending(ending) | Stage::Releasing(ending) | Stage::Probing(ending) => ending,
+            Stage::Serving | Stage::Ended => Ending::Complete,
+        }
+    }
+
+    /// Wakes who still waits, once the memory was let go: letting go wakes only those who wait for
+    /// a missing page.
+    pub(super) fn released(&mut self) {
+        let ending = self.ending();
         self.stage = Stage::Ended;
-        let ranges: Vec<VaRange> = self.layout.ranges();
-        for range in ranges {
+        for range in self.layout.ranges() {
             self.wake(range);
         }
         self.out.push(Action::Tell(Tell::Ended(ending)));

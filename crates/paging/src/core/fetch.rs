@@ -82,9 +82,9 @@ impl Core {
             }
             Ok(fetched) => {
                 let cause = format!("{} of {} pages came", fetched.pages(), run.count);
-                self.failed(id, FetchError::Passing(cause));
+                self.failed(id, &FetchError::Passing(cause));
             }
-            Err(error) => self.failed(id, error),
+            Err(error) => self.failed(id, &error),
         }
         self.release(id);
     }
@@ -139,7 +139,7 @@ impl Core {
     }
 
     /// A fetch brought nothing: again, page by page, or never.
-    fn failed(&mut self, id: FetchId, error: FetchError) {
+    fn failed(&mut self, id: FetchId, error: &FetchError) {
         let Some(fetch) = self.fetches.get_mut(&id) else { return };
         let (region, run, urgency) = (fetch.region, fetch.run, fetch.urgency);
         let passing = matches!(error, FetchError::Passing(_));
@@ -165,7 +165,7 @@ impl Core {
                 }
             }
         } else {
-            self.lose(id, &error);
+            self.lose(id, error);
         }
     }
 
@@ -220,7 +220,6 @@ impl Core {
         }
     }
 }
-
 
 /// Says whether a page is still on its way for whoever claimed it.
 fn is_held(word: PageWord, held: Generation) -> bool {

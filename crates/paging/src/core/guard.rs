@@ -4,7 +4,10 @@
 
 /// A guard against something that went wrong in other pagers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "removable-guards"), expect(dead_code, reason = "guards stay"))]
+#[cfg_attr(
+    not(feature = "removable-guards"),
+    expect(unreachable_pub, reason = "public where guards can be left out")
+)]
 pub enum Guard {
     /// A page that is there already is woken.
     WakesExisting,

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use faultless_pages::{Va, VaRange};
 
-use super::ending::Stage;
 use super::job::Kind;
 use super::{Core, Guard, Tell};
 use crate::core::Action;
@@ -22,8 +21,9 @@ impl Core {
     /// Deals with a batch that was read.
     pub(super) fn hear(&mut self, messages: &[Message]) {
         self.gate.reading = false;
-        if matches!(self.stage, Stage::Releasing(_) | Stage::Ended) {
-            // Nothing is served any more: who waits is let go with the memory itself.
+        if self.stage.is_past_serving() {
+            // Who waits is let go with the memory itself; but a child may have been forked before.
+            messages.iter().for_each(|message| self.hear_event(message));
             return;
         }
         if !self.guards.has(Guard::EventsFirst) {
@@ -202,9 +202,10 @@ impl Core {
 
     /// Registered memory that is no part of a region: nobody knows what it holds.
     fn stray(&mut self, at: Va) {
-        let size = self.regions.first().map_or(faultless_pages::PageSize::KIB4, |region| {
-            region.spec.page_size
-        });
+        let size = self
+            .regions
+            .first()
+            .map_or(faultless_pages::PageSize::KIB4, |region| region.spec.page_size);
         let range = VaRange::of(at.align_down(size), size.bytes());
         self.put_stray(range);
     }

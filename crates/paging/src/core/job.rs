@@ -22,8 +22,6 @@ pub(super) enum Kind {
     Install { fetch: FetchId, offset: u64, content: Content, moves: bool },
     /// Puts zeros there.
     Zero,
-    /// Puts zeros there in a way every memory has.
-    ZeroByCopy,
     /// Maps what the page cache holds.
     Continue,
     /// Makes it a bus error.
@@ -38,6 +36,8 @@ pub(super) enum Kind {
     Wake(VaRange),
     /// Lets memory go.
     Unregister(VaRange),
+    /// Asks whether an event is under way, by a request that does nothing to memory let go.
+    Probe(VaRange),
 }
 
 /// Something to be asked of the kernel.
@@ -64,7 +64,7 @@ impl Kind {
     fn fits(self, state: State) -> bool {
         match self {
             Kind::Install { .. } => state == State::Installing,
-            Kind::Zero | Kind::ZeroByCopy | Kind::Continue => state == State::Zeroing,
+            Kind::Zero | Kind::Continue => state == State::Zeroing,
             Kind::Poison => state == State::Poisoning,
             Kind::Evict => state == State::Evicting,
             _ => true,
@@ -93,6 +93,11 @@ impl Core {
     /// Wakes whoever waits in a range.
     pub(super) fn wake(&mut self, range: VaRange) {
         self.put_range(Kind::Wake(range));
+    }
+
+    /// Asks whether an event is under way.
+    pub(super) fn probe(&mut self, range: VaRange) {
+        self.put_range(Kind::Probe(range));
     }
 
     /// Lets memory go.
@@ -144,9 +149,9 @@ impl Core {
     fn let_go(&self, job: &Job) {
         let Some(region) = self.regions.get(job.region.index()) else { return };
         for (page, held) in job.run.pages().zip(&job.held) {
-            region.table.change(page, |word| {
-                job.holds(word, *held).then(|| word.taken(word.given_back()))
-            });
+            region
+                .table
+                .change(page, |word| job.holds(word, *held).then(|| word.taken(word.given_back())));
         }
     }
 
@@ -174,6 +179,9 @@ impl Core {
     /// Makes the requests of a job: one for each run of pages that are still in its hands and lie
     /// in one piece.
     fn make(&mut self, job: &Job) {
+        if let Kind::Probe(_) = job.kind {
+            return self.make_of_range(job.clone());
+        }
         if let Kind::PoisonStray(range) = job.kind {
             // A thread may touch memory at its new place before it is told that it moved there.
             match self.layout.find(range.start()) {
@@ -267,12 +275,11 @@ impl Core {
                 let request = region.install(range, Content::Zeros, Supply::Zeros, wake, false);
                 if protects { request } else { request.unprotected() }
             }
-            Kind::ZeroByCopy => Request::Copy { range, from: Supply::Zeros, protect, wake },
             Kind::Continue => Request::Continue { range, fill: None, protect, wake },
             Kind::Poison => Request::Poison { range, wake },
             Kind::Unprotect => Request::Unprotect { range },
             Kind::Evict => Request::Evict { range },
-            Kind::PoisonStray(_) | Kind::Wake(_) | Kind::Unregister(_) => {
+            Kind::PoisonStray(_) | Kind::Wake(_) | Kind::Unregister(_) | Kind::Probe(_) => {
                 unreachable!("they are not of pages")
             }
         }
@@ -283,6 +290,9 @@ impl Core {
             Kind::PoisonStray(range) => Request::Poison { range, wake: true },
             Kind::Unregister(range) => Request::Unregister { range },
             Kind::Wake(range) => Request::Wake { range },
+            Kind::Probe(range) => {
+                Request::Continue { range, fill: None, protect: false, wake: false }
+            }
             _ => unreachable!("they are of pages"),
         };
         self.fly(job, request);
@@ -307,6 +317,7 @@ impl Core {
         match kind {
             Kind::Wake(_) | Kind::Unregister(_) => {}
             Kind::PoisonStray(range) => self.poisoned_stray(job, range, outcome),
+            Kind::Probe(_) => self.probed(job, outcome),
             _ => self.landed(job, outcome),
         }
         self.over(kind);
@@ -345,7 +356,7 @@ impl Core {
         let what = match (found, job.kind) {
             (true, _) => What::Found,
             (_, Kind::Poison) => What::Poisoned,
-            (_, Kind::Zero | Kind::ZeroByCopy) => What::Zeroed,
+            (_, Kind::Zero) => What::Zeroed,
             _ => What::Installed,
         };
         self.observe(job.region, job.run, what);
@@ -406,7 +417,7 @@ impl Core {
             Stop::Again(_) => self.park(job),
             Stop::Nothing => self.nothing_there(job),
             Stop::NoMemory => self.no_memory(job),
-            Stop::Broken => self.broken(job, "the memory is broken"),
+            Stop::Broken => self.broken(&job, "the memory is broken"),
             Stop::Refused => self.refused(job),
         }
     }
@@ -465,7 +476,7 @@ impl Core {
             // What the page cache held was punched out: zeros.
             Kind::Continue => self.keep(Job { kind: Kind::Zero, ..first }),
             Kind::Install { content: Content::Cached, .. } => {
-                self.broken(first, "the page cache does not hold what its source put there");
+                self.broken(&first, "the page cache does not hold what its source put there");
             }
             // Behind the end of its file; touching it is a bus error by itself.
             _ => self.not_mapped(first),
@@ -479,12 +490,12 @@ impl Core {
         if job.parked < self.policy.retry.attempts + NO_MEMORY_PATIENCE {
             self.park(job);
         } else {
-            self.broken(job, "there is no memory left");
+            self.broken(&job, "there is no memory left");
         }
     }
 
     /// Pages cannot be put there.
-    fn broken(&mut self, job: Job, cause: &str) {
+    fn broken(&mut self, job: &Job, cause: &str) {
         let table = &self.regions[job.region.index()].table;
         for (page, held) in job.run.pages().zip(&job.held) {
             table.change(page, |word| {
@@ -496,27 +507,47 @@ impl Core {
 
     /// The kernel does not do this to this memory: another way, if there is one.
     fn refused(&mut self, job: Job) {
+        let ways = &mut self.regions[job.region.index()].spec.ways;
         match job.kind {
-            Kind::Install { content: Content::Bytes, moves: true, .. } => self.keep(job.by_copy()),
-            Kind::Zero => self.keep(Job { kind: Kind::ZeroByCopy, ..job }),
+            // Refused once is refused for good: it is not asked for again.
+            Kind::Install { content: Content::Bytes, moves: true, .. } if ways.moves.is_some() => {
+                ways.moves = None;
+                self.keep(job);
+            }
+            Kind::Zero | Kind::Install { content: Content::Zeros, .. } if ways.zero => {
+                ways.zero = false;
+                self.keep(job);
+            }
             Kind::Poison => {
                 let (region, pages) = (job.region, job.run);
                 self.settle(&job, true);
                 self.out.push(Action::Tell(Tell::Stuck { region, pages }));
             }
             Kind::Unprotect => self.wake_pages(&job),
-            _ => self.broken(job, "the kernel refuses to put pages there"),
+            _ => self.broken(&job, "the kernel refuses to put pages there"),
+        }
+    }
+
+    /// Makes a request again when an event may be over that is under way.
+    fn wait_for_event(&mut self, job: Job) {
+        // It may be unread, and its thread waits until it is.
+        self.gate.wanted = true;
+        let wait = self.policy.parked.after(job.parked);
+        self.at(self.now + wait, Due::Job(Job { parked: job.parked + 1, ..job }));
+    }
+
+    fn probed(&mut self, job: Job, outcome: Outcome) {
+        match outcome.stopped {
+            Some(Stop::Again(_)) => self.wait_for_event(job),
+            Some(Stop::Gone) => self.die(),
+            _ => self.released(),
         }
     }
 
     fn poisoned_stray(&mut self, job: Job, range: VaRange, outcome: Outcome) {
         match outcome.stopped {
             None => self.out.push(Action::Tell(Tell::Stray(range.start()))),
-            Some(Stop::Again(_)) => {
-                self.gate.wanted = true;
-                let wait = self.policy.parked.after(job.parked);
-                self.at(self.now + wait, Due::Job(Job { parked: job.parked + 1, ..job }));
-            }
+            Some(Stop::Again(_)) => self.wait_for_event(job),
             Some(Stop::Gone) => self.die(),
             // Unmapped since, or served by now: whoever waits finds out by itself.
             Some(_) => self.wake(range),
@@ -536,7 +567,8 @@ impl Job {
     fn split(self, count: u64) -> (Job, Job) {
         let (first, behind) = self.run.split(count);
         let mut held = self.held.clone();
-        let rest = held.split_off(usize::try_from(first.count).unwrap_or(usize::MAX).min(held.len()));
+        let rest =
+            held.split_off(usize::try_from(first.count).unwrap_or(usize::MAX).min(held.len()));
         let kind = match self.kind {
             Kind::Install { fetch, offset, content, moves } => {
                 Kind::Install { fetch, offset: offset + first.count, content, moves }

@@ -69,7 +69,9 @@ impl Layout {
             // A discard of a part of a huge page leaves the page.
             let whole = VaRange::new(
                 both.start().align_up(extent.page_size),
-                both.end().align_down(extent.page_size).max(both.start().align_up(extent.page_size)),
+                both.end()
+                    .align_down(extent.page_size)
+                    .max(both.start().align_up(extent.page_size)),
             );
             let first = extent.page(*start, whole.start());
             let count = whole.page_count(extent.page_size);
@@ -187,8 +189,7 @@ mod tests {
     #[test]
     fn a_part_of_a_huge_page_is_no_page() {
         let mut layout = Layout::default();
-        let spec =
-            RegionSpec { page_size: PageSize::MIB2, ..RegionSpec::new(Va(4 << 21), 2) };
+        let spec = RegionSpec { page_size: PageSize::MIB2, ..RegionSpec::new(Va(4 << 21), 2) };
         layout.insert(RegionId(0), &spec);
         let start = Va((4 << 21) + 4096);
         let part = VaRange::new(start, Va(6 << 21));

@@ -49,7 +49,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use faultless_pages::VaRange;
+use faultless_pages::{PageSize, VaRange};
 
 pub use ending::Ending;
 pub use event::{Action, Event, FetchId, JobId, Tell};
@@ -212,6 +212,15 @@ impl Core {
     #[must_use]
     pub fn table(&self, region: RegionId) -> &Arc<PageTable> {
         &self.regions[region.index()].table
+    }
+
+    /// How large a region's pages are.
+    ///
+    /// # Panics
+    /// If there is no such region.
+    #[must_use]
+    pub fn page_size(&self, region: RegionId) -> PageSize {
+        self.regions[region.index()].spec.page_size
     }
 
     /// The page at an address and its region, if it is served.

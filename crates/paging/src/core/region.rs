@@ -107,7 +107,8 @@ impl Region {
     /// comes from the same source.
     pub(super) fn heir(&self) -> Region {
         let table = PageTable::new(self.spec.pages);
-        for page in self.table.whole().pages().filter(|page| self.table.get(*page) != PageWord::FRESH)
+        for page in
+            self.table.whole().pages().filter(|page| self.table.get(*page) != PageWord::FRESH)
         {
             let word = self.table.get(page);
             let known = word.then(word.given_back()).wanted(false);

@@ -36,7 +36,8 @@ impl PageTable {
     /// If they do not fit the address space.
     #[must_use]
     pub fn new(pages: u64) -> PageTable {
-        let leaves = usize::try_from(pages.div_ceil(LEAF as u64)).expect("pages of an address space");
+        let leaves =
+            usize::try_from(pages.div_ceil(LEAF as u64)).expect("pages of an address space");
         PageTable { leaves: (0..leaves).map(|_| OnceLock::new()).collect(), pages }
     }
 

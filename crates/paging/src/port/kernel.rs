@@ -1,12 +1,14 @@
 //! Who carries requests out, for shells in which a call returns when it is done.
 
+use std::os::fd::BorrowedFd;
+
 use super::{Message, Outcome, Request};
 
 /// One address space, as the kernel lets it be served.
 ///
 /// Calls may come from several threads at once; the core sees to it that those which must not
 /// overlap do not.
-pub trait Kernel {
+pub trait Kernel: Send + Sync {
     /// Carries a request out. `bytes` is what its [supply](super::Supply) names, and empty where
     /// it names nothing.
     fn perform(&self, request: &Request, bytes: &[u8]) -> Outcome;
@@ -16,6 +18,13 @@ pub trait Kernel {
     /// # Errors
     /// See [`ReadError`].
     fn read(&self, messages: &mut Vec<Message>) -> Result<(), ReadError>;
+
+    /// Takes over the address space of a child that a [`Message::Fork`] named. `None` if it is
+    /// gone, or was taken.
+    fn child(&self, child: u64) -> Option<Box<dyn Kernel>>;
+
+    /// What becomes readable when there are messages.
+    fn descriptor(&self) -> BorrowedFd<'_>;
 }
 
 /// Why no messages could be read.

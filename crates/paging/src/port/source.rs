@@ -96,16 +96,43 @@ pub trait PageSource: Send + Sync {
     /// # Errors
     /// See [`FetchError`]. Nothing of `room` is looked at then.
     fn fetch(&self, order: &Order, room: &mut [u8]) -> Result<Fetched, FetchError>;
+
+    /// Says whether it never waits, so that whoever reads messages may ask it on the way.
+    fn is_quick(&self) -> bool {
+        false
+    }
+
+    /// Lends the content of pages that is in memory anyway, instead of copying it. The same pages
+    /// are lent as often as they are asked for.
+    fn lend(&self, _: PageRun) -> Option<(&[u8], Fetched)> {
+        None
+    }
 }
 
 impl<S: PageSource + ?Sized> PageSource for std::sync::Arc<S> {
     fn fetch(&self, order: &Order, room: &mut [u8]) -> Result<Fetched, FetchError> {
         (**self).fetch(order, room)
     }
+
+    fn is_quick(&self) -> bool {
+        (**self).is_quick()
+    }
+
+    fn lend(&self, pages: PageRun) -> Option<(&[u8], Fetched)> {
+        (**self).lend(pages)
+    }
 }
 
 impl<S: PageSource + ?Sized> PageSource for Box<S> {
     fn fetch(&self, order: &Order, room: &mut [u8]) -> Result<Fetched, FetchError> {
         (**self).fetch(order, room)
+    }
+
+    fn is_quick(&self) -> bool {
+        (**self).is_quick()
+    }
+
+    fn lend(&self, pages: PageRun) -> Option<(&[u8], Fetched)> {
+        (**self).lend(pages)
     }
 }

@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 
-use super::stride::{step, walk};
 use super::Prefetch;
+use super::stride::{step, walk};
 use crate::page::{PageIndex, PageRun};
 
 /// The smallest number of steps that are looked at.

@@ -32,8 +32,8 @@ impl Default for Sequential {
 
 impl Prefetch for Sequential {
     fn faulted(&mut self, page: PageIndex, wishes: &mut Vec<PageRun>) {
-        let goes_on = self.window.count > 0
-            && (self.window.contains(page) || self.window.end() == page);
+        let goes_on =
+            self.window.count > 0 && (self.window.contains(page) || self.window.end() == page);
         // One fault is no scan; another in the window behind it would be.
         let count = if goes_on { (self.window.count * 2).min(self.most) } else { self.first };
         self.window = PageRun { first: page.plus(1), count };

@@ -76,7 +76,10 @@ mod tests {
     #[test]
     fn two_equal_steps_are_a_stride() {
         assert_eq!(after(&[10, 13]), []);
-        assert_eq!(after(&[10, 13, 16]), [PageRun::one(PageIndex(19)), PageRun::one(PageIndex(22))]);
+        assert_eq!(
+            after(&[10, 13, 16]),
+            [PageRun::one(PageIndex(19)), PageRun::one(PageIndex(22))]
+        );
         assert_eq!(after(&[10, 11, 12]), [PageRun::new(13, 2)]);
     }
 

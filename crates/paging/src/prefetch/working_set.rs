@@ -100,8 +100,7 @@ impl WorkingSet {
     /// neighbours joined into runs of at most `most`.
     #[must_use]
     pub fn runs(&self, percent: u64, most: u64) -> Vec<PageRun> {
-        let likely =
-            |touched: &&Touched| touched.runs * 100 >= percent.min(100) * self.recordings;
+        let likely = |touched: &&Touched| touched.runs * 100 >= percent.min(100) * self.recordings;
         let mut runs: Vec<PageRun> = Vec::new();
         for Touched { page, .. } in self.touched.iter().filter(likely) {
             match runs.last_mut() {

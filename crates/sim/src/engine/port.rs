@@ -1,15 +1,13 @@
 //! The engine's requests as requests of a userfaultfd, and their outcomes back.
 
+use faultless_mm::errno::{EAGAIN, EBUSY, EEXIST, EFAULT, EHWPOISON, ENOENT, ENOMEM, ESRCH};
 use faultless_mm::{Argument, Errno, Kernel, ThreadId};
-use faultless_mm::errno::{
-    EAGAIN, EBUSY, EEXIST, EFAULT, EHWPOISON, EIO, ENOENT, ENOMEM, ESRCH,
-};
 use faultless_pages::{Bytes, Va, VaRange};
 use faultless_paging::port::{Again, Fault, FaultKind, Message, Outcome, Request, Stop};
 use faultless_uapi::event::{self, fault_flag};
 use faultless_uapi::{
-    UffdMsg, UffdioContinue, UffdioCopy, UffdioMove, UffdioPoison, UffdioRange,
-    UffdioWriteprotect, UffdioZeropage, ioctl, mode,
+    UffdMsg, UffdioContinue, UffdioCopy, UffdioMove, UffdioPoison, UffdioRange, UffdioWriteprotect,
+    UffdioZeropage, ioctl, mode,
 };
 
 /// Most messages of a read.
@@ -52,7 +50,8 @@ impl Port {
                 self.partial(ioctl::UFFDIO_ZEROPAGE, argument.to_bytes(), range).await
             }
             Request::Continue { range, protect, wake, .. } => {
-                let mode = bit(!wake, mode::continue_::DONTWAKE) | bit(protect, mode::continue_::WP);
+                let mode =
+                    bit(!wake, mode::continue_::DONTWAKE) | bit(protect, mode::continue_::WP);
                 let argument = UffdioContinue { range: raw(range), mode, mapped: 0 };
                 self.partial(ioctl::UFFDIO_CONTINUE, argument.to_bytes(), range).await
             }
@@ -61,7 +60,9 @@ impl Port {
                 let argument = UffdioPoison { range: raw(range), mode, updated: 0 };
                 self.partial(ioctl::UFFDIO_POISON, argument.to_bytes(), range).await
             }
-            Request::Wake { range } => self.whole(ioctl::UFFDIO_WAKE, raw(range).to_bytes(), range).await,
+            Request::Wake { range } => {
+                self.whole(ioctl::UFFDIO_WAKE, raw(range).to_bytes(), range).await
+            }
             Request::Unprotect { range } => {
                 let argument = UffdioWriteprotect { range: raw(range), mode: 0 };
                 self.whole(ioctl::UFFDIO_WRITEPROTECT, argument.to_bytes(), range).await
@@ -74,14 +75,24 @@ impl Port {
     }
 
     /// A request with the bytes done at the end of its argument.
-    async fn partial<const N: usize>(&self, request: u32, mut bytes: [u8; N], range: VaRange) -> Outcome {
+    async fn partial<const N: usize>(
+        &self,
+        request: u32,
+        mut bytes: [u8; N],
+        range: VaRange,
+    ) -> Outcome {
         let argument = Argument::Bytes(&mut bytes);
         let result = self.kernel.ioctl(self.who, self.fd, request, argument).await;
         let done = bytes.last_chunk().map_or(0, |out| i64::from_ne_bytes(*out));
         outcome(result.map(drop), Bytes(u64::try_from(done).unwrap_or(0)), range)
     }
 
-    async fn whole<const N: usize>(&self, request: u32, mut bytes: [u8; N], range: VaRange) -> Outcome {
+    async fn whole<const N: usize>(
+        &self,
+        request: u32,
+        mut bytes: [u8; N],
+        range: VaRange,
+    ) -> Outcome {
         let argument = Argument::Bytes(&mut bytes);
         let result = self.kernel.ioctl(self.who, self.fd, request, argument).await;
         outcome(result.map(drop), Bytes::ZERO, range)
@@ -114,7 +125,7 @@ pub(super) fn outcome(result: Result<(), Errno>, done: Bytes, range: VaRange) ->
         Err(EAGAIN) => Stop::Again(Again::Pending),
         Err(EFAULT) => Stop::Nothing,
         Err(ENOMEM) => Stop::NoMemory,
-        Err(EIO | EHWPOISON) => Stop::Broken,
+        Err(EHWPOISON) => Stop::Broken,
         Err(_) => Stop::Refused,
     };
     Outcome { done, stopped: Some(stop) }

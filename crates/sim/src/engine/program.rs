@@ -145,6 +145,10 @@ impl Program {
 
     /// Moves the memory to another place.
     async fn relocate(&self) {
+        if self.memory.settled.get() {
+            return;
+        }
+        self.memory.moving.set(true);
         let len = Bytes(self.memory.pages * self.memory.page_bytes);
         let from = self.memory.base.get();
         let request = RemapRequest {
@@ -159,6 +163,7 @@ impl Program {
         if let Ok(at) = self.kernel.remap(self.who, request).await {
             self.memory.base.set(at.0);
         }
+        self.memory.moving.set(false);
     }
 
     async fn fork(&self) {

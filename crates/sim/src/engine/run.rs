@@ -130,7 +130,9 @@ impl Scene {
         for (number, history) in self.histories.iter().enumerate() {
             let found = check(&history.borrow());
             // What was under way when a child was forked never ends for the child.
-            findings.extend(found.into_iter().filter(|found| number == 0 || found.checker != "liveness"));
+            findings.extend(
+                found.into_iter().filter(|found| number == 0 || found.checker != "liveness"),
+            );
         }
         if !over {
             let what = format!("{} threads wait for ever", self.programs_running.get());
@@ -142,7 +144,8 @@ impl Scene {
     fn story(&self) -> String {
         let trace = self.play.runner.trace().map(ToString::to_string).unwrap_or_default();
         let histories = self.histories.iter().map(|history| history.borrow().to_string());
-        let cores = self.pool.all().into_iter().map(|served| format!("{:?}\n", served.core.borrow()));
+        let cores =
+            self.pool.all().into_iter().map(|served| format!("{:?}\n", served.core.borrow()));
         histories.chain(cores).fold(trace, |story, part| format!("{story}\n{part}"))
     }
 
@@ -153,13 +156,14 @@ impl Scene {
     /// Does what happens by chance before this step.
     fn interfere(&mut self, now: Step) {
         self.welcome();
+        let moving = self.pool.all().iter().any(|served| served.memory.moving.get());
         if self.programs_running.get() == 0 {
             self.finish();
-        } else if let Some((_, order)) = self.turn.take_if(|(step, _)| *step <= now) {
+        } else if let Some((_, order)) = self.turn.take_if(|(step, _)| *step <= now && !moving) {
             self.carry_out(order, now);
         }
-        if self.pool.stopped.get() && self.pagers_running.get() == 0 && self.programs_running.get() > 0
-        {
+        let gone = self.pool.stopped.get() && self.pagers_running.get() == 0;
+        if gone && self.programs_running.get() > 0 && !self.dead.get() {
             self.replace();
         }
         // The odds are meant for deeds, of which each takes many steps.
@@ -185,7 +189,8 @@ impl Scene {
         if served.ended.get() || self.dead.get() {
             return;
         }
-        let event = match drops && !self.cast.shared {
+        // Nobody drops pages of another process.
+        let event = match drops && self.cast.own && !self.cast.shared {
             true => Event::Evict { region, pages },
             false => Event::Wish { region, pages },
         };
@@ -194,7 +199,12 @@ impl Scene {
 
     fn carry_out(&mut self, order: Order, now: Step) {
         match order {
-            Order::Complete => self.tell_all(&mut || Event::End(Ending::Complete)),
+            Order::Complete => {
+                for served in self.pool.all() {
+                    served.memory.settled.set(true);
+                }
+                self.tell_all(&mut || Event::End(Ending::Complete));
+            }
             Order::Die => self.kill_programs(),
             // Threads of the program's process do not die alone.
             Order::HandOver | Order::Replace if self.cast.own || order == Order::HandOver => {
@@ -267,8 +277,7 @@ impl Scene {
             self.now(async move { kernel.exit(process).await });
         }
         let source = old.source.borrow().clone();
-        self.pool =
-            Rc::new(Pool::new(self.kernel.clone(), self.environment.clone(), source));
+        self.pool = Rc::new(Pool::new(self.kernel.clone(), self.environment.clone(), source));
         if self.cast.own {
             // Its process goes on, and so does what it mapped.
             self.pool.zeros.set(old.zeros.get());
@@ -317,7 +326,9 @@ impl Scene {
     fn close_inherited(&mut self) {
         let fresh: Vec<_> = self.births.borrow_mut().iter_mut().filter_map(Birth::clean).collect();
         let fds: Vec<u32> = self.pool.all().iter().map(|served| served.fd.get()).collect();
-        for (child, fd) in fresh.into_iter().flat_map(|child| fds.iter().map(move |fd| (child, *fd))) {
+        for (child, fd) in
+            fresh.into_iter().flat_map(|child| fds.iter().map(move |fd| (child, *fd)))
+        {
             let kernel = self.kernel.clone();
             // EBADF: the pager has a process of its own.
             let _ = self.now(async move { kernel.close(child, fd).await });
@@ -347,23 +358,24 @@ impl Scene {
         }
     }
 
-    /// Ends the processes of programs that were killed; says whether they have.
+    /// Ends the processes of programs that were killed; says whether they have ended. A request of
+    /// the pager that is at their memory keeps it until it is done.
     fn client_gone(&mut self) -> bool {
-        if self.exited {
-            return true;
+        if !self.exited {
+            self.exited = true;
+            for process in self.processes() {
+                let kernel = self.kernel.clone();
+                let running = Rc::clone(&self.exiting);
+                self.start(self.client, running, async move { kernel.exit(process).await });
+            }
         }
-        self.exited = true;
-        for process in self.processes() {
-            let kernel = self.kernel.clone();
-            self.now(async move { kernel.exit(process).await });
-        }
-        true
+        self.exiting.get() == 0
     }
 
     /// Ends every process, and counts what they leave behind.
     fn leaks(&mut self) -> Option<Finding> {
-        self.client_gone();
-        let mut others = vec![self.kernel.process_of(self.supervisor)];
+        let mut others = if self.exited { Vec::new() } else { self.processes() };
+        others.push(self.kernel.process_of(self.supervisor));
         if !self.cast.own {
             others.push(self.kernel.process_of(self.pager));
         }

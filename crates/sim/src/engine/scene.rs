@@ -92,6 +92,7 @@ pub(super) struct Scene {
     pub(super) completing: bool,
     /// The processes of programs have ended.
     pub(super) exited: bool,
+    pub(super) exiting: Rc<Cell<usize>>,
     /// What happens when.
     pub(super) turn: Option<(Step, Order)>,
 }
@@ -180,6 +181,7 @@ impl Scene {
             histories: Vec::new(),
             completing: false,
             exited: false,
+            exiting: Rc::default(),
             turn: Some((random.within(1..=1500), order)),
             random,
             kernel,
@@ -205,6 +207,8 @@ impl Scene {
         let history = History::new((0..).zip(words), PATIENCE);
         let memory = Rc::new(Memory {
             base: Cell::new(base),
+            moving: Cell::default(),
+            settled: Cell::default(),
             pages: self.cast.pages,
             page_bytes,
             shared: self.cast.shared,
@@ -378,7 +382,7 @@ impl Scene {
         self.start(who, running, doing);
     }
 
-    fn start(
+    pub(super) fn start(
         &mut self,
         who: ThreadId,
         running: Rc<Cell<usize>>,

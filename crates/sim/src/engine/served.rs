@@ -23,6 +23,11 @@ pub(super) const PAGER: u32 = 0;
 pub(super) struct Memory {
     /// Where it begins; programs move it.
     pub(super) base: Cell<u64>,
+    /// It is being moved.
+    pub(super) moving: Cell<bool>,
+    /// It is not moved any more. Memory that nobody serves reads as zeros at its old place while it
+    /// is being moved, so that whoever touches it then is wrong, and not the pager.
+    pub(super) settled: Cell<bool>,
     pub(super) pages: u64,
     pub(super) page_bytes: u64,
     /// Discarding takes the pages out of what lies behind the mapping.
@@ -69,6 +74,8 @@ impl Memory {
         let history = self.history.borrow().forked(begun);
         Memory {
             base: Cell::new(base),
+            moving: Cell::default(),
+            settled: Cell::new(true),
             history: Rc::new(RefCell::new(history)),
             lost: self.lost.clone(),
             ..*self
@@ -136,9 +143,8 @@ impl Served {
                 continue;
             }
             let served = history.before.get(&page).copied().unwrap_or(0);
-            let discarded = history.deeds().any(|deed| {
-                deed.page == page && deed.what == What::Discard
-            });
+            let discarded =
+                history.deeds().any(|deed| deed.page == page && deed.what == What::Discard);
             // Which of the two it is after a discard, the history cannot say; the loads do.
             if !discarded {
                 let deed = history.begin(PAGER, page, What::Load(0));

@@ -128,7 +128,8 @@ impl Pool {
             };
             let (range, inside) = (request.range(), served.inside);
             let deeds = self.begin(&served, &request, What::Evict);
-            let advised = self.kernel.advise(inside, range.start(), range.len(), Advice::DontNeed).await;
+            let advised =
+                self.kernel.advise(inside, range.start(), range.len(), Advice::DontNeed).await;
             let outcome = outcome(advised, Bytes::ZERO, range);
             end(&served.memory, &deeds, deeds.len());
             if self.stopped.get() {
@@ -242,7 +243,13 @@ impl Pool {
     }
 
     /// Writes content to shared memory where the program does not map it yet.
-    async fn fill(&self, who: ThreadId, served: &Served, from: u64, range: faultless_pages::VaRange) {
+    async fn fill(
+        &self,
+        who: ThreadId,
+        served: &Served,
+        from: u64,
+        range: faultless_pages::VaRange,
+    ) {
         let second = self.second.get().expect("shared memory is mapped twice");
         let first = served.core.borrow().find(range.start()).map_or(0, |(_, page)| page.0);
         for page in 0..range.len().0 / self.page_bytes {

@@ -19,7 +19,7 @@ fn fork_hands_over_an_owned_descriptor_with_the_handshake_done() {
 
     let forker = Worker::start(Child::fork);
     let Event::Fork { uffd: child } = next_event(&uffd) else { panic!("a fork event") };
-    let child = UnboundUffd::from_fd(child).adopt().unwrap();
+    let child = UnboundUffd::from_fd(child.into_fd()).adopt().unwrap();
     drop(forker.finish());
 
     assert_eq!(child.features(), uffd.features());

@@ -8,7 +8,8 @@ use crate::common::{FORKS, page_of, pages, skipped};
 use faultless_pages::{Va, VaRange};
 use faultless_uffd::attach::attach;
 use faultless_uffd::{
-    CopyMode, Errno, Features, ForeignUffd, Ioctls, Modes, Situation, Wanted, WpMode, ZeropageMode,
+    CopyMode, Errno, Features, ForeignUffd, Ioctls, Modes, NotForeign, Situation, Wanted, WpMode,
+    ZeropageMode,
 };
 
 /// A process to operate on, ended with the test.
@@ -92,4 +93,15 @@ fn the_end_of_the_process_is_a_situation() {
     let error = uffd.register_range(heap, Modes::MISSING).unwrap_err();
     assert_eq!(error.errno, Errno::NOMEM);
     uffd.wake(heap).unwrap();
+}
+
+#[test]
+fn whose_a_userfaultfd_is_can_be_told() {
+    let mut target = Target::start();
+    let Some(foreign) = attached(&target, Features::empty()) else { return };
+    let checked = ForeignUffd::check(foreign.into_uffd());
+    assert!(checked.is_ok(), "{checked:?}");
+    target.end();
+    let Some(own) = crate::common::uffd(Features::empty()) else { return };
+    assert!(matches!(ForeignUffd::check(own), Err((NotForeign::Own, _))));
 }
