@@ -105,7 +105,7 @@ impl Bench {
         self.core.table(RegionId(0)).get(PageIndex(page))
     }
 
-    fn state(&self, page: u64) -> crate::page::State {
+    fn state(&self, page: u64) -> State {
         self.word(page).state()
     }
 }

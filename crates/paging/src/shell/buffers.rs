@@ -41,7 +41,8 @@ mod tests {
         let room = rooms.take(64);
         let place = room.as_ptr();
         rooms.give(room);
-        assert_eq!(rooms.take(64).as_ptr(), place);
+        let again = rooms.take(64);
+        assert_eq!(again.as_ptr(), place);
         for _ in 0..2 * KEPT {
             rooms.give(vec![0; 8].into_boxed_slice());
         }

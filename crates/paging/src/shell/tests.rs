@@ -42,7 +42,12 @@ fn println_skip(why: &dyn std::fmt::Display) {
 
 /// Pages that hold their own number, plus one.
 fn content(pages: usize) -> Vec<u8> {
-    (0..pages).flat_map(|page| [(page % 250 + 1) as u8; PAGE]).collect()
+    (0..pages).flat_map(|page| [byte(page); PAGE]).collect()
+}
+
+/// What each byte of a page holds.
+fn byte(page: usize) -> u8 {
+    u8::try_from(page % 250 + 1).expect("small")
 }
 
 fn crew() -> Crew {
@@ -160,7 +165,7 @@ fn every_page_of_own_memory_is_served_to_many_threads() {
             let served = &served;
             scope.spawn(move || {
                 for page in (0..256).map(|page| (page * 7 + first * 64) % 256) {
-                    assert_eq!(served.first_byte(page), (page % 250 + 1) as u8);
+                    assert_eq!(served.first_byte(page), byte(page));
                 }
             });
         }
@@ -175,7 +180,7 @@ fn a_source_that_takes_its_time_is_waited_for_by_resolvers() {
     let slow = Arc::new(Slow(bytes(32)));
     let Some(mut served) = Served::new(anonymous(32), Policy::default(), slow) else { return };
     for page in 0..16 {
-        assert_eq!(served.first_byte(page), (page + 1) as u8);
+        assert_eq!(served.first_byte(page), byte(page));
     }
     served.end(Ending::Complete);
     // The rest was brought before the memory was let go.
@@ -270,7 +275,7 @@ fn the_background_brings_everything_without_anybody_touching_it() {
         std::thread::sleep(Duration::from_millis(1));
     }
     served.end(Ending::Complete);
-    assert!((0..512).all(|page| served.first_byte(page) == (page % 250 + 1) as u8));
+    assert!((0..512).all(|page| served.first_byte(page) == byte(page)));
 }
 
 #[test]
@@ -281,7 +286,7 @@ fn a_successor_takes_over_while_threads_wait() {
     std::thread::scope(|scope| {
         let memory = Arc::clone(&served.memory);
         let reader = scope.spawn(move || {
-            (0..64).all(|page| memory.load_u8(Len((page * PAGE) as u64)) == (page + 1) as u8)
+            (0..64).all(|page| memory.load_u8(Len((page * PAGE) as u64)) == byte(page))
         });
         for _ in 0..3 {
             std::thread::sleep(Duration::from_millis(5));
