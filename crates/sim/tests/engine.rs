@@ -71,18 +71,15 @@ macro_rules! without {
 }
 
 without! {
-    a_page_that_exists_must_be_woken: WakesExisting;
     what_an_event_turned_away_must_be_retried_by_the_clock: RetriesByTimer;
     events_must_count_before_the_faults_of_their_batch: EventsFirst;
     nothing_may_be_installed_while_messages_are_read: ReadsAlone;
     pages_must_come_protected_in_one_step: ProtectsAtOnce;
     a_page_that_was_given_up_must_be_zeros: RemovedIsZeros;
     what_comes_for_a_page_that_was_given_up_meanwhile_must_not_be_used: ChecksGeneration;
-    a_fault_of_a_page_that_was_served_must_be_looked_into: ServesAgain;
     a_failed_fetch_must_be_made_again: RetriesFetches;
     a_lost_page_must_be_poisoned: PoisonsLost;
     who_waits_for_a_page_that_is_given_up_must_be_woken: WakesRemoved;
-    of_a_partial_request_only_the_part_must_count: CountsPartial;
     memory_must_be_complete_before_it_is_let_go: CompletesFirst;
 }
 
