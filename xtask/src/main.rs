@@ -1,9 +1,9 @@
 //! Every chore of the project, as `cargo xtask NAME`.
 //!
 //! [`mod@test`] runs the tests and counts them, [`ci`] is what must pass before a change lands,
-//! [`differential`] compares the kernel with its model, [`fuzz`] damages what decoders read, [`vm`] runs the tests on other kernels and
-//! architectures, [`soak`] holds the long runs. The same program is the first process inside the
-//! machines that `vm` boots ([`vm::guest`]).
+//! [`differential`] compares the kernel with its model, [`fuzz`] damages what decoders read,
+//! [`vm`] runs the tests on other kernels and architectures, [`soak`] holds the long runs. The same
+//! program is the first process inside the machines that `vm` boots ([`vm::guest`]).
 #![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,

@@ -13,7 +13,7 @@
 //! | [`Refusal`] | everything that can be wrong with what a peer says |
 //! | [`firecracker`] | the JSON array of Firecracker's `Uffd` backend, with one descriptor or two |
 //! | [`nydus`] | the JSON handshake of nydus |
-//! | [`cloud_hypervisor`] | the hand-off message; the `PageFault` migration protocol, as its sender |
+//! | [`cloud_hypervisor`] | the hand-off message; the `PageFault` migration, as its sender |
 //! | [`native`] | this project's own protocol, both sides |
 //!
 //! # Invariants

@@ -111,7 +111,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let plugged =
         r#"{"guest_phys_addr":0,"host_virt_addr":65536,"size":4096,"backing_file_offset":0}"#;
     let handoff = format!(
-        "{{\"type\":\"handoff\",\"version\":0,\"vmm_pid\":9,\"mode\":\"MISSING\",\"regions\":[{plugged}]}}"
+        "{{\"type\":\"handoff\",\"version\":0,\"vmm_pid\":9,\"mode\":\"MISSING\",\
+         \"regions\":[{plugged}]}}"
     );
     let add =
         format!("{{\"type\":\"add_region\",\"region\":{}}}", plugged.replace("65536", "131072"));
