@@ -19,6 +19,7 @@ use crate::id::{AreaId, ContextId, FileId, HeldId, ProcessId, RootId, SpaceId, T
 use crate::machine::Machine;
 use crate::process::{OpenFile, Process, Root, Space, Thread};
 use crate::profile::Profile;
+use crate::roster::Roster;
 use crate::sched::{Lock, Mode, On, Point, Tasks};
 use crate::slab::Slab;
 use crate::userfaultfd::Userfaultfd;
@@ -40,12 +41,12 @@ struct Shared {
 pub(crate) struct State {
     pub(crate) profile: Profile,
     pub(crate) machine: Machine,
-    pub(crate) spaces: Slab<SpaceId, Space>,
-    pub(crate) roots: Slab<RootId, Root>,
-    pub(crate) processes: Slab<ProcessId, Process>,
-    pub(crate) threads: Slab<ThreadId, Thread>,
+    pub(crate) spaces: Roster<SpaceId, Space>,
+    pub(crate) roots: Roster<RootId, Root>,
+    pub(crate) processes: Roster<ProcessId, Process>,
+    pub(crate) threads: Roster<ThreadId, Thread>,
     pub(crate) files: Slab<FileId, OpenFile>,
-    pub(crate) contexts: Slab<ContextId, Userfaultfd>,
+    pub(crate) contexts: Roster<ContextId, Userfaultfd>,
     next_area: usize,
     next_ticket: u64,
 }
@@ -74,12 +75,12 @@ impl Kernel {
         let state = State {
             machine: Machine::new(&profile),
             profile,
-            spaces: Slab::new(),
-            roots: Slab::new(),
-            processes: Slab::new(),
-            threads: Slab::new(),
+            spaces: Roster::new(),
+            roots: Roster::new(),
+            processes: Roster::new(),
+            threads: Roster::new(),
             files: Slab::new(),
-            contexts: Slab::new(),
+            contexts: Roster::new(),
             next_area: 0,
             next_ticket: 0,
         };

@@ -20,6 +20,7 @@
 //! | `audit` | whether what is kept twice agrees |
 //! | `outside` | waiting for what is no part of a kernel |
 //! | `usage` | how much is in use |
+//! | `roster`, `slab` | where things are kept by name: names for once, places used again |
 //! | `sched` | tasks, lock order, choosing who goes on |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -42,6 +43,7 @@ mod outside;
 mod pagemap;
 mod process;
 mod profile;
+mod roster;
 mod sched;
 mod slab;
 mod usage;

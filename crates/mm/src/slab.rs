@@ -22,11 +22,6 @@ impl<I: From<usize> + Into<usize> + Copy, T> Slab<I, T> {
             self.places[place] = Some(value);
             return I::from(place);
         }
-        self.insert_fresh(value)
-    }
-
-    /// As [`Slab::insert`], in a place never used before.
-    pub(crate) fn insert_fresh(&mut self, value: T) -> I {
         self.places.push(Some(value));
         I::from(self.places.len() - 1)
     }

@@ -5,14 +5,19 @@ use alloc::vec::Vec;
 use crate::id::ThreadId;
 use crate::kernel::{Kernel, State};
 use crate::process::{Descriptor, Space};
+use crate::sched::On;
 
 impl Kernel {
     /// `execve(2)` of a program that goes on as the same process: one thread, an empty address
-    /// space, descriptors that are not to be closed.
+    /// space, descriptors that are not to be closed. Other threads are gone before it begins.
     pub async fn exec(&self, who: ThreadId) {
         let others = self.state().others(who);
         for other in others {
             self.tasks().interrupt(other, true);
+            while self.tasks().is_busy(other) {
+                self.wait(On::End(other)).await;
+            }
+            self.state().threads.remove(other);
         }
         let (old, closing) = self.state().replace_space(who);
         self.put_space(old).await;
@@ -35,7 +40,7 @@ impl State {
 
     fn replace_space(&mut self, who: ThreadId) -> (crate::id::SpaceId, Vec<Descriptor>) {
         let fresh = Space::new(self.profile.page_size);
-        let fresh = self.spaces.insert_fresh(fresh);
+        let fresh = self.spaces.insert(fresh);
         let id = self.threads[who].process;
         let process = &mut self.processes[id];
         let old = core::mem::replace(&mut process.space, fresh);

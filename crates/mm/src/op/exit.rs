@@ -4,13 +4,14 @@
 //! it until it is done.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use faultless_pages::{Va, VaRange};
 
 use crate::id::{FileId, ProcessId, SpaceId, ThreadId};
-use crate::kernel::{Kernel, State};
-use crate::process::TASK_END;
+use crate::kernel::{Guard, Kernel, State};
+use crate::process::{Space, TASK_END};
 use crate::sched::{Lock, Mode};
 
 impl Kernel {
@@ -19,7 +20,8 @@ impl Kernel {
     pub fn kill(&self, process: ProcessId) {
         let threads: Vec<ThreadId> = {
             let mut state = self.state();
-            let threads = state.processes[process].threads.clone();
+            let Some(dying) = state.processes.get(process) else { return };
+            let threads = dying.threads.clone();
             for thread in &threads {
                 state.threads[*thread].dying = true;
             }
@@ -30,13 +32,15 @@ impl Kernel {
         }
     }
 
-    /// Ends a process none of whose threads is in an operation.
+    /// Ends a process none of whose threads is in an operation, but for this one. Its name, and
+    /// those of its threads, stand for nothing from then on.
     pub async fn exit(&self, process: ProcessId) {
         let (space, files) = self.state().end_process(process);
         self.put_space(space).await;
         for file in files {
             self.put_file(file).await;
         }
+        self.state().forget_process(process);
     }
 
     /// Drops one use of an address space; the last one tears it down.
@@ -56,13 +60,32 @@ impl Kernel {
         let whole = VaRange::new(Va(0), TASK_END);
         let guards = self.lock_areas(space, whole).await;
         self.zap_tables(space, whole).await;
+        let walks = self.keep_all_walks_out(space).await;
         {
             let mut state = self.state();
             state.take_areas(space, whole);
             state.leave_families(space);
+            state.spaces[space].gone = true;
+            state.forget_space(space);
         }
+        drop(walks);
         drop(guards);
         map.release().await;
+    }
+
+    /// Keeps walks from every area of a space that is about to go.
+    async fn keep_all_walks_out(&self, space: SpaceId) -> Vec<Guard> {
+        let locks: BTreeSet<Lock> = {
+            let state = self.state();
+            let Space { areas, families, .. } = &state.spaces[space];
+            let shown = areas.all().filter_map(|area| area.object().map(Lock::Shown));
+            shown.chain(families.iter().copied().map(Lock::Root)).collect()
+        };
+        let mut guards = Vec::new();
+        for lock in locks {
+            guards.push(self.lock(lock, Mode::Exclusive).await);
+        }
+        guards
     }
 }
 
@@ -74,11 +97,18 @@ impl State {
         (process.space, map.values().map(|descriptor| descriptor.file).collect())
     }
 
+    /// Forgets a process that has ended, and its threads.
+    fn forget_process(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.remove(id) else { return };
+        for thread in process.threads {
+            self.threads.remove(thread);
+        }
+    }
+
     /// No family has members in a space that is gone.
     fn leave_families(&mut self, space: SpaceId) {
-        let roots: Vec<_> = self.roots.iter().map(|(id, _)| id).collect();
-        for root in roots {
-            self.roots[root].spaces.remove(&space);
+        for root in core::mem::take(&mut self.spaces[space].families) {
+            self.leave_family(space, root);
         }
     }
 }

@@ -29,7 +29,7 @@ impl Kernel {
             let mut state = self.state();
             let heap = state.spaces[parent].heap;
             let space = Space { heap, ..Space::new(state.profile.page_size) };
-            state.spaces.insert_fresh(space)
+            state.spaces.insert(space)
         };
         let mut raised = Vec::new();
         let copied = self.copy_areas(parent, child, &mut raised).await;
@@ -115,6 +115,7 @@ impl State {
         copy.traits.locked = false;
         if let Some(root) = copy.root {
             self.roots[root].spaces.insert(child);
+            self.spaces[child].families.insert(root);
         }
         if let Some(object) = copy.object() {
             self.machine.objects[object].uses += 1;

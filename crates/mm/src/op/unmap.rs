@@ -106,6 +106,9 @@ impl State {
             if let Some(object) = area.object() {
                 self.machine.put_object(object);
             }
+            if area.root.is_some() {
+                self.area_departed(space);
+            }
         }
     }
 }

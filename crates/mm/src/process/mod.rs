@@ -62,14 +62,13 @@ impl State {
         privileged: bool,
     ) -> ThreadId {
         let threads = Vec::new();
-        let process =
-            self.processes.insert_fresh(Process { space, descriptors, threads, dead: false });
+        let process = self.processes.insert(Process { space, descriptors, threads, dead: false });
         self.add_thread(process, privileged)
     }
 
     pub(crate) fn add_thread(&mut self, process: ProcessId, privileged: bool) -> ThreadId {
         let thread = Thread { process, privileged, signalled: false, dying: false };
-        let id = self.threads.insert_fresh(thread);
+        let id = self.threads.insert(thread);
         self.processes[process].threads.push(id);
         id
     }
@@ -81,7 +80,7 @@ impl Kernel {
     pub fn spawn(&self) -> ThreadId {
         let mut state = self.state();
         let space = Space::new(state.profile.page_size);
-        let space = state.spaces.insert_fresh(space);
+        let space = state.spaces.insert(space);
         state.add_process(space, Descriptors::default(), true)
     }
 

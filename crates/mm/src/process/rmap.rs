@@ -45,7 +45,7 @@ impl State {
         len: Bytes,
     ) -> Vec<(SpaceId, VaRange)> {
         let mut ranges = Vec::new();
-        for space in &self.roots[root].spaces {
+        for space in self.spaces_of(root) {
             let areas = self.spaces[*space].areas.all();
             let family = areas.filter(|area| area.root == Some(root));
             let shown = family.filter_map(|area| area.show(linear, len));
@@ -70,9 +70,15 @@ impl State {
         ranges
     }
 
+    /// The address spaces with areas of a family; none once it is gone, which a frame in the swap
+    /// cache may outlive.
+    fn spaces_of(&self, root: RootId) -> impl Iterator<Item = &SpaceId> {
+        self.roots.get(root).into_iter().flat_map(|root| &root.spaces)
+    }
+
     fn places_in_family(&self, root: RootId, linear: u64) -> Vec<(SpaceId, Va)> {
         let mut places = Vec::new();
-        for space in &self.roots[root].spaces {
+        for space in self.spaces_of(root) {
             let family = |area: &&Area| area.root == Some(root);
             let areas = self.spaces[*space].areas.all().filter(family);
             places.extend(areas.filter_map(|area| Some((*space, area.address_of(linear)?))));

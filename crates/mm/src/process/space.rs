@@ -27,14 +27,31 @@ pub(crate) struct Space {
     pub(crate) table: PageTable,
     /// The heap; its end need not be at a page border.
     pub(crate) heap: VaRange,
+    /// The families its areas belong to, and perhaps some they have left.
+    pub(crate) families: BTreeSet<RootId>,
+    /// How many areas with a family went since it was last looked which are left.
+    pub(crate) departed: usize,
     /// Processes that run in it, and calls that keep it from being torn down.
     pub(crate) users: u32,
+    /// Userfaultfds that name it, dead or not.
+    pub(crate) contexts: u32,
+    /// It was torn down.
+    pub(crate) gone: bool,
 }
 
 impl Space {
     pub(crate) fn new(page: PageSize) -> Space {
         let heap = VaRange::new(HEAP, HEAP);
-        Space { areas: Areas::default(), table: PageTable::new(page), heap, users: 1 }
+        Space {
+            areas: Areas::default(),
+            table: PageTable::new(page),
+            heap,
+            families: BTreeSet::new(),
+            departed: 0,
+            users: 1,
+            contexts: 0,
+            gone: false,
+        }
     }
 
     /// Its last process is gone; a userfaultfd may still name it.
@@ -220,12 +237,49 @@ impl State {
     /// The family of the area at an address, made if it has none, and the place of the address in
     /// it; the area exists.
     pub(crate) fn home(&mut self, space: SpaceId, at: Va) -> (RootId, u64) {
-        let area = self.spaces[space].areas.find_mut(at).expect("the area is locked");
+        let Space { areas, families, .. } = &mut self.spaces[space];
+        let area = areas.find_mut(at).expect("the area is locked");
         let root = *area.root.get_or_insert_with(|| {
-            // Never used again: a frame in the swap cache may outlive every area of its family.
-            self.roots.insert_fresh(Root { spaces: BTreeSet::from([space]) })
+            let root = self.roots.insert(Root { spaces: BTreeSet::from([space]) });
+            families.insert(root);
+            root
         });
         (root, area.linear_of(at))
+    }
+
+    /// Notes that an area with a family has gone from a space. When many have, the space leaves
+    /// the families of which it has no area any more: looking each time would cost too much.
+    pub(crate) fn area_departed(&mut self, space: SpaceId) {
+        const MANY: usize = 16;
+        let Space { areas, families, departed, .. } = &mut self.spaces[space];
+        *departed += 1;
+        if *departed < MANY + areas.count() {
+            return;
+        }
+        *departed = 0;
+        let kept: BTreeSet<RootId> = areas.all().filter_map(|area| area.root).collect();
+        let left: alloc::vec::Vec<RootId> = families.difference(&kept).copied().collect();
+        *families = kept;
+        for root in left {
+            self.leave_family(space, root);
+        }
+    }
+
+    /// A family without areas is gone.
+    pub(crate) fn leave_family(&mut self, space: SpaceId, root: RootId) {
+        let spaces = &mut self.roots[root].spaces;
+        spaces.remove(&space);
+        if spaces.is_empty() {
+            self.roots.remove(root);
+        }
+    }
+
+    /// Forgets an address space that was torn down and that nothing names any more.
+    pub(crate) fn forget_space(&mut self, space: SpaceId) {
+        let Space { gone, contexts, .. } = self.spaces[space];
+        if gone && contexts == 0 {
+            self.spaces.remove(space);
+        }
     }
 
     /// Gives a frame to the family of the area at an address.

@@ -129,7 +129,7 @@ impl Runner {
         }
         let mut tasks = self.kernel.tasks();
         if over {
-            tasks.task(id).status = Status::Over;
+            tasks.end(id);
             let kept = tasks.locks.held_by(id).next();
             assert!(kept.is_none(), "an operation ended with {kept:?} taken");
         }
@@ -156,7 +156,7 @@ impl Runner {
             }
         };
         let mut tasks = self.kernel.tasks();
-        tasks.task(id).status = Status::Over;
+        tasks.end(id);
         tasks.current = None;
         result
     }

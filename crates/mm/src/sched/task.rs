@@ -18,6 +18,8 @@ pub enum On {
     Message(ContextId),
     /// A userfaultfd that is being closed to have let its memory go.
     LetGo(ContextId),
+    /// A thread's operation to end.
+    End(ThreadId),
     /// An entry to stop being on the move.
     Migration,
     /// Something that is no part of the kernel, by a number its embedder gave it.
@@ -107,13 +109,26 @@ impl Tasks {
     pub(crate) fn interrupt(&mut self, thread: ThreadId, fatal: bool) {
         for task in &mut self.list {
             let Status::Blocked(on) = task.status else { continue };
-            let killable = !matches!(on, On::Lock(_) | On::LetGo(_) | On::Migration);
+            let killable = !matches!(on, On::Lock(_) | On::LetGo(_) | On::End(_) | On::Migration);
             let interruptible = killable && (fatal || !matches!(on, On::Event(..)));
             if task.thread == thread && interruptible {
                 task.status = Status::Ready;
                 task.point = Point::Woken(on);
             }
         }
+    }
+
+    /// Ends a task.
+    pub(crate) fn end(&mut self, id: TaskId) {
+        let task = self.task(id);
+        task.status = Status::Over;
+        let thread = task.thread;
+        self.wake(On::End(thread));
+    }
+
+    /// Says whether a thread is in an operation.
+    pub(crate) fn is_busy(&self, thread: ThreadId) -> bool {
+        self.list.iter().any(|task| task.thread == thread && task.status != Status::Over)
     }
 
     pub(crate) fn ready(&self) -> impl Iterator<Item = TaskId> + '_ {

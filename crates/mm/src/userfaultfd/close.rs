@@ -65,6 +65,7 @@ impl Kernel {
             for ticket in events {
                 self.tasks().wake(On::Event(id, ticket));
             }
+            self.state().forget_context(id);
         })
     }
 

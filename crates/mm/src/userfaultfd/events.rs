@@ -34,6 +34,13 @@ impl Kernel {
         guard.release().await;
     }
 
+    /// Notes that a change is over.
+    fn lower(&self, id: ContextId) {
+        let mut state = self.state();
+        state.contexts[id].changing -= 1;
+        state.forget_context(id);
+    }
+
     /// Raises REMOVE of a range of an area, if it is to be told.
     pub(crate) async fn raise_remove(&self, area: &Area, range: VaRange) -> Option<Announcement> {
         let context = self.state().listener(area, FEATURE_EVENT_REMOVE)?;
@@ -76,7 +83,7 @@ impl Kernel {
         let mut state = self.state();
         let Userfaultfd { flags, features, .. } = state.contexts[context];
         let heir = Userfaultfd { features, ..Userfaultfd::new(child, flags) };
-        let heir = state.contexts.insert_fresh(heir);
+        let heir = state.add_context(heir);
         let message = UffdMsg::from_fork(0);
         Some(Announcement { context, message, child: Some(heir) })
     }
@@ -87,7 +94,7 @@ impl Kernel {
             if let Some(child) = child {
                 self.release_userfaultfd(child).await;
             }
-            self.state().contexts[context].changing -= 1;
+            self.lower(context);
         }
     }
 
@@ -108,7 +115,7 @@ impl Kernel {
         if let (true, Some(child)) = (untold, child) {
             self.release_userfaultfd(child).await;
         }
-        self.state().contexts[id].changing -= 1;
+        self.lower(id);
     }
 }
 

@@ -80,6 +80,8 @@ pub(crate) struct Userfaultfd {
     pub(crate) let_go: bool,
     /// Events that were raised and whose threads have not gone on.
     pub(crate) changing: u32,
+    /// Threads in a fault that is reported here.
+    pub(crate) faulting: u32,
     /// Faults nobody has read, oldest first.
     pub(crate) pending: VecDeque<Waiter>,
     /// Faults that were read and still wait.
@@ -97,6 +99,7 @@ impl Userfaultfd {
             released: false,
             let_go: false,
             changing: 0,
+            faulting: 0,
             pending: VecDeque::new(),
             delivered: Vec::new(),
             events: VecDeque::new(),

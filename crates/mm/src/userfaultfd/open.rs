@@ -60,12 +60,28 @@ impl Kernel {
         let mut state = self.state();
         state.has_free_number(process)?;
         let space = state.processes[process].space;
-        let context = state.contexts.insert_fresh(Userfaultfd::new(space, flags));
+        let context = state.add_context(Userfaultfd::new(space, flags));
         state.install_userfaultfd(process, context)
     }
 }
 
 impl State {
+    /// Adds a userfaultfd, which keeps its address space from being forgotten.
+    pub(super) fn add_context(&mut self, context: Userfaultfd) -> ContextId {
+        self.spaces[context.space].contexts += 1;
+        self.contexts.insert(context)
+    }
+
+    /// Forgets a userfaultfd that is closed once no thread is in it any more.
+    pub(super) fn forget_context(&mut self, id: ContextId) {
+        let Userfaultfd { space, let_go, changing, faulting, .. } = self.contexts[id];
+        if let_go && changing == 0 && faulting == 0 {
+            self.contexts.remove(id);
+            self.spaces[space].contexts -= 1;
+            self.forget_space(space);
+        }
+    }
+
     /// Opens a descriptor of a userfaultfd that has none yet.
     pub(super) fn install_userfaultfd(
         &mut self,

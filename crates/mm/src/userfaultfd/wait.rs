@@ -55,6 +55,22 @@ impl Kernel {
         if let Some(end) = self.state().refuses_userfault(access, id) {
             return end;
         }
+        self.state().contexts[id].faulting += 1;
+        let end = self.report_fault(access, area, guard, reason, id).await;
+        let mut state = self.state();
+        state.contexts[id].faulting -= 1;
+        state.forget_context(id);
+        end
+    }
+
+    async fn report_fault(
+        &self,
+        access: &Access,
+        area: &Area,
+        guard: Guard,
+        reason: Reason,
+        id: ContextId,
+    ) -> Fault {
         if self.state().contexts[id].released {
             guard.release().await;
             self.wait_for_release(id).await;

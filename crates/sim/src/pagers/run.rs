@@ -5,8 +5,6 @@
 
 use std::fmt;
 
-use faultless_mm::Usage;
-
 use super::Flaw;
 use super::scene::Scene;
 use super::server::SERVER_NODE;
@@ -127,17 +125,18 @@ impl Scene {
         }
     }
 
-    /// Ends the process, and counts what it leaves behind.
+    /// Ends the processes, and counts what they leave behind.
     fn end(&mut self) {
         if self.running.get() > 0 {
             // Nobody will ever go on: patience runs out.
             self.history.borrow_mut().now += PATIENCE + 1;
             return;
         }
-        let (kernel, process) = (self.kernel.clone(), self.process);
-        self.now(kernel.exit(process));
-        let Usage { frames, files, waiting } = self.kernel.usage();
-        let left = [("frames", frames), ("open files", files), ("waiting faults", waiting)];
+        for process in [Some(self.process), self.server].into_iter().flatten() {
+            let kernel = self.kernel.clone();
+            self.now(kernel.exit(process));
+        }
+        let left = self.kernel.usage().counts();
         self.history.borrow_mut().left = left.map(|(what, count)| (what, count as u64)).into();
     }
 }

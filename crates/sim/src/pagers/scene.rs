@@ -37,6 +37,8 @@ pub(super) struct Scene {
     pub(super) environment: Environment,
     pub(super) play: Play,
     pub(super) process: ProcessId,
+    /// The process of the page server, where there is one.
+    pub(super) server: Option<ProcessId>,
     pub(super) pager: ThreadId,
     pub(super) programs: Vec<ThreadId>,
     /// Threads of the process that have not come to their end.
@@ -62,6 +64,7 @@ impl Scene {
             swarm,
             play: Play::new(seed, Runner::new(kernel.clone(), choice)),
             process: kernel.process_of(pager),
+            server: None,
             kernel,
             pager,
             programs: Vec::new(),
@@ -107,6 +110,7 @@ impl Scene {
             fetched = std::collections::BTreeSet::new();
             server::store(&self.environment, words);
             let who = self.kernel.spawn();
+            self.server = Some(self.kernel.process_of(who));
             let serving = server::serve(self.environment.clone(), who, Rc::clone(&self.running));
             // It ends by itself when nobody is left to serve.
             let _ = self.play.runner.start(who, serving);
