@@ -11,9 +11,11 @@
 #![expect(clippy::print_stderr, reason = "how much happened is part of the result")]
 
 mod busy;
+mod deed;
 mod historic;
 mod pair;
 mod town;
+mod watch;
 
 use std::collections::BTreeMap;
 

@@ -9,9 +9,11 @@ use faultless_mm::{
 };
 use faultless_pages::{Bytes, Va};
 use faultless_uapi::feature::{FEATURE_MOVE, FEATURE_SIGBUS};
-use faultless_uapi::ioctl::{UFFDIO_API, UFFDIO_MOVE, UFFDIO_REGISTER};
-use faultless_uapi::mode::{move_, register};
-use faultless_uapi::{UFFD_API, UffdioApi, UffdioMove, UffdioRange, UffdioRegister};
+use faultless_uapi::ioctl::{UFFDIO_API, UFFDIO_REGISTER};
+use faultless_uapi::mode::register;
+use faultless_uapi::{UFFD_API, UffdioApi, UffdioRange, UffdioRegister};
+
+use crate::deed::{Ending, Op};
 
 pub(crate) const PAGE: u64 = 4096;
 const HUGE: u64 = 512 * PAGE;
@@ -30,7 +32,7 @@ pub(crate) enum Size {
 }
 
 impl Size {
-    fn len(self) -> u64 {
+    pub(crate) fn len(self) -> u64 {
         match self {
             Size::Small => 3 * PAGE,
             Size::Huge => HUGE,
@@ -38,84 +40,36 @@ impl Size {
     }
 }
 
-/// What a thread does in a phase.
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    Move { dst: u64, src: u64, len: u64, holes: bool },
-    SwapOut(u64),
-    PageOut(u64),
-    Migrate(u64),
-    Split(u64),
-    Collapse(usize),
-    Age(u64),
-    Load(u64),
-    Store(u64, u64),
-    Drop(u64),
-    Pin(u64),
-    Fork,
-}
-
-/// How it ended.
-enum Ending {
-    Loaded(u64),
-    Stored,
-    Pinned(u32, u64),
-    Child(ThreadId),
-    /// It did what it is for.
-    Done,
-    /// There was nothing to do, or it was refused.
-    Other,
-}
-
 /// A pin, and the address it is at.
-struct Pin {
-    fd: u32,
-    at: u64,
+pub(crate) struct Pin {
+    pub(crate) fd: u32,
+    pub(crate) at: u64,
     /// The word that must stay there, once it was looked at.
-    word: Option<u64>,
+    pub(crate) word: Option<u64>,
     /// Nobody has dropped the page or stored to it since.
-    sure: bool,
+    pub(crate) sure: bool,
 }
 
 pub(crate) struct Town {
-    kernel: Kernel,
-    runner: Runner,
-    random: Random,
-    size: Size,
-    fd: u32,
-    threads: Vec<ThreadId>,
-    streets: [Va; 2],
+    pub(crate) kernel: Kernel,
+    pub(crate) runner: Runner,
+    pub(crate) random: Random,
+    pub(crate) size: Size,
+    pub(crate) fd: u32,
+    pub(crate) threads: Vec<ThreadId>,
+    pub(crate) streets: [Va; 2],
     /// Words that must be somewhere.
-    alive: BTreeSet<u64>,
+    pub(crate) alive: BTreeSet<u64>,
     /// Words that must never be seen again.
-    gone: BTreeSet<u64>,
+    pub(crate) gone: BTreeSet<u64>,
     last_word: u64,
     /// How many words may have gone since they were counted.
-    losses: usize,
-    pins: Vec<Pin>,
-    children: Vec<(ThreadId, Vec<u64>)>,
+    pub(crate) losses: usize,
+    pub(crate) pins: Vec<Pin>,
+    pub(crate) children: Vec<(ThreadId, Vec<u64>)>,
     story: String,
     /// How often each kind of operation did what it is for.
     pub(crate) deeds: BTreeMap<&'static str, u32>,
-}
-
-impl Op {
-    fn name(self) -> &'static str {
-        match self {
-            Op::Move { .. } => "move",
-            Op::SwapOut(_) => "swap out",
-            Op::PageOut(_) => "page out",
-            Op::Migrate(_) => "migrate",
-            Op::Split(_) => "split",
-            Op::Collapse(_) => "collapse",
-            Op::Age(_) => "age",
-            Op::Load(_) => "load",
-            Op::Store(..) => "store",
-            Op::Drop(_) => "drop",
-            Op::Pin(_) => "pin",
-            Op::Fork => "fork",
-        }
-    }
 }
 
 impl Town {
@@ -188,7 +142,7 @@ impl Town {
         self.last_word
     }
 
-    fn pages_of(&self, street: usize) -> impl Iterator<Item = u64> + use<> {
+    pub(crate) fn pages_of(&self, street: usize) -> impl Iterator<Item = u64> + use<> {
         let start = self.streets[street].0;
         (start..start + self.size.len()).step_by(4096)
     }
@@ -269,56 +223,6 @@ impl Town {
         self.kernel.audit()
     }
 
-    fn begin(&mut self, number: usize, op: Op) -> Call<Ending> {
-        let (kernel, fd, size) = (self.kernel.clone(), self.fd, self.size.len());
-        let who = self.threads[number];
-        let street = if let Op::Collapse(street) = op { self.streets[street] } else { Va(0) };
-        self.runner.start(who, async move {
-            let done = match op {
-                Op::Move { dst, src, len, holes } => {
-                    let mode = if holes { move_::ALLOW_SRC_HOLES } else { 0 };
-                    let mut bytes = UffdioMove { dst, src, len, mode, move_: 0 }.to_bytes();
-                    kernel.ioctl(who, fd, UFFDIO_MOVE, Argument::Bytes(&mut bytes)).await.is_ok()
-                }
-                Op::SwapOut(at) => kernel.swap_out(who, Va(at)).await,
-                Op::PageOut(at) => {
-                    kernel.advise(who, Va(at), Bytes(PAGE), Advice::PageOut).await.is_ok()
-                }
-                Op::Migrate(at) => kernel.migrate_page(who, Va(at)).await.is_ok(),
-                Op::Split(at) => kernel.split_huge_page(who, Va(at)).await.is_ok(),
-                Op::Collapse(_) => {
-                    kernel.advise(who, street, Bytes(size), Advice::Collapse).await.is_ok()
-                }
-                Op::Age(at) => kernel.age(who, Va(at)).await.is_some(),
-                Op::Load(at) => {
-                    let mut out = [0; 8];
-                    if kernel.load(who, Va(at), &mut out).await.is_ok() {
-                        return Ending::Loaded(u64::from_ne_bytes(out));
-                    }
-                    false
-                }
-                Op::Store(at, word) => {
-                    if kernel.store(who, Va(at), &word.to_ne_bytes()).await.is_ok() {
-                        return Ending::Stored;
-                    }
-                    false
-                }
-                Op::Drop(at) => {
-                    kernel.advise(who, Va(at), Bytes(PAGE), Advice::DontNeed).await.is_ok()
-                }
-                Op::Pin(at) => match kernel.pin(who, Va(at), Bytes(PAGE)).await {
-                    Ok(fd) => return Ending::Pinned(fd, at),
-                    Err(_) => false,
-                },
-                Op::Fork => match kernel.fork(who).await {
-                    Ok(child) => return Ending::Child(child),
-                    Err(_) => false,
-                },
-            };
-            if done { Ending::Done } else { Ending::Other }
-        })
-    }
-
     /// Takes note of how an operation ended.
     fn note(&mut self, op: Op, ending: Ending) -> Result<(), String> {
         if !matches!(ending, Ending::Other) {
@@ -372,86 +276,8 @@ impl Town {
         Ok(())
     }
 
-    fn exit(&mut self, thread: ThreadId) {
+    pub(crate) fn exit(&mut self, thread: ThreadId) {
         let process = self.kernel.process_of(thread);
         self.runner.now(thread, self.kernel.exit(process)).expect("an exit waits for nobody");
-    }
-
-    /// The words of both streets as a process sees them, 0 where there is none.
-    fn words(&mut self, who: ThreadId) -> Vec<u64> {
-        let places: Vec<u64> = self.pages_of(0).chain(self.pages_of(1)).collect();
-        places.into_iter().map(|at| self.word_at(who, at)).collect()
-    }
-
-    fn word_at(&mut self, who: ThreadId, at: u64) -> u64 {
-        let mut out = [0; 8];
-        let kernel = self.kernel.clone();
-        let load = kernel.load(who, Va(at), &mut out);
-        let loaded = self.runner.now(who, load).expect("nobody else is under way");
-        if loaded.is_ok() { u64::from_ne_bytes(out) } else { 0 }
-    }
-
-    /// Looks at everything while nothing is under way.
-    fn look(&mut self) -> Result<(), String> {
-        let who = self.threads[0];
-        let mut seen = BTreeSet::new();
-        for word in self.words(who) {
-            if word != 0 && !seen.insert(word) {
-                return Err(format!("{word:#x} stands in two places"));
-            }
-            if self.gone.contains(&word) {
-                return Err(format!("{word:#x} has come back"));
-            }
-        }
-        let lost: Vec<u64> = self.alive.difference(&seen).copied().collect();
-        if lost.len() > self.losses {
-            return Err(format!("{lost:x?} are lost, {} may be", self.losses));
-        }
-        self.losses = 0;
-        self.gone.extend(&lost);
-        self.alive = seen;
-        self.look_at_pins(who)?;
-        self.look_at_children()?;
-        self.kernel.audit()
-    }
-
-    fn look_at_pins(&mut self, who: ThreadId) -> Result<(), String> {
-        for mut pin in std::mem::take(&mut self.pins) {
-            let now = self.word_at(who, pin.at);
-            if pin.sure && pin.word.is_some_and(|word| word != now) {
-                return Err(format!("a pinned page has left {:#x}, {now:#x} came", pin.at));
-            }
-            if self.random.below(2) == 0 {
-                let closed = self.kernel.close(who, pin.fd);
-                self.runner.now(who, closed).expect("no waiting").expect("a descriptor");
-            } else {
-                pin.word = Some(now);
-                self.pins.push(pin);
-            }
-        }
-        Ok(())
-    }
-
-    fn look_at_children(&mut self) -> Result<(), String> {
-        for (child, before) in self.children.clone() {
-            let now = self.words(child);
-            if now != before {
-                return Err(format!("a child had {before:x?} and has {now:x?}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Everybody goes; nothing may be left.
-    fn end(&mut self) -> Result<(), String> {
-        for (child, _) in std::mem::take(&mut self.children) {
-            self.exit(child);
-        }
-        self.exit(self.threads[0]);
-        let usage = self.kernel.usage();
-        if usage == faultless_mm::Usage::default() {
-            return Ok(());
-        }
-        Err(format!("{usage:?} are left"))
     }
 }
