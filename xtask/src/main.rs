@@ -2,8 +2,9 @@
 //!
 //! [`mod@test`] runs the tests and counts them, [`ci`] is what must pass before a change lands,
 //! [`differential`] compares the kernel with its model, [`fuzz`] damages what decoders read,
-//! [`vm`] runs the tests on other kernels and architectures, [`soak`] holds the long runs. The same
-//! program is the first process inside the machines that `vm` boots ([`vm::guest`]).
+//! [`vm`] runs the tests on other kernels and architectures, [`miri`] interprets those that ask
+//! the system for nothing, [`soak`] holds the long runs. The same program is the first process
+//! inside the machines that `vm` boots ([`vm::guest`]).
 #![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,
@@ -16,6 +17,7 @@ mod command;
 mod debian;
 mod differential;
 mod fuzz;
+mod miri;
 mod soak;
 mod tally;
 mod test;
@@ -46,6 +48,8 @@ enum Chore {
     Differential(differential::Args),
     /// Feed damaged input to every decoder of outside bytes
     Fuzz(fuzz::Args),
+    /// Run the tests of the crates below the system under miri, if the nightly toolchain has it
+    Miri(miri::Args),
     /// The long runs: many snapshots, many kills, real servers
     Soak(soak::Args),
     /// The first process inside a machine booted by `vm`; not for use outside one
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Chore::Vm(args) => vm::run(&args),
         Chore::Differential(args) => differential::run(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
+        Chore::Miri(args) => miri::run(&args),
         Chore::Soak(args) => soak::run(&args),
         Chore::VmGuest(args) => vm::guest::run(&args),
     };
