@@ -3,8 +3,8 @@
 //!
 //! How many preemptions are allowed: three for two operations, two where MOVE or swap is among
 //! them, one for three operations; `PREEMPTIONS=N` sets another bound, `PREEMPTIONS=all` none.
-//! Under miri, where an interleaving takes a third of a second, it is one less, one at most, and
-//! of many searches that are alike one is made.
+//! Under miri, where an interleaving takes a third of a second and what is looked for hangs on no
+//! order, none is allowed, and of many searches that are alike one is made.
 
 use std::collections::BTreeSet;
 
@@ -73,7 +73,7 @@ pub(crate) fn preemptions(default: usize) -> Option<usize> {
     match std::env::var("PREEMPTIONS").as_deref() {
         Ok("all") => None,
         Ok(number) => Some(number.parse().expect("PREEMPTIONS is a number or all")),
-        Err(_) => Some(if cfg!(miri) { default.saturating_sub(1).min(1) } else { default }),
+        Err(_) => Some(if cfg!(miri) { 0 } else { default }),
     }
 }
 
@@ -149,7 +149,8 @@ pub(crate) fn check_all(
         cases.extend(befores.iter().map(|before| (*before, chosen.clone())));
     }
     if cfg!(miri) {
-        // One from the middle, where operations differ.
+        // One from the middle, where operations differ, and with few orders of its steps.
+        cases.retain(|(_, ops)| ops.iter().all(|op| op.steps().len() == 1));
         cases = vec![cases.swap_remove(cases.len() / 2)];
     }
     report(cases.iter().map(|(before, ops)| check(&profile, *before, ops, bound(ops))).sum());
