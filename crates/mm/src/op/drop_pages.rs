@@ -56,8 +56,12 @@ impl Kernel {
         if advice == Advice::Remove {
             let object = piece.object().ok_or(EINVAL)?;
             let start = piece.linear_of(piece.range.start());
+            // Nothing keeps the area from being unmapped meanwhile.
+            self.state().machine.objects[object].uses += 1;
             map.release().await;
-            self.punch_object(object, start, piece.range.len().0).await?;
+            let punched = self.punch_object(object, start, piece.range.len().0).await;
+            self.state().machine.put_object(object);
+            punched?;
             return Ok(self.lock(Lock::Mmap(space), Mode::Shared).await);
         }
         if advice == Advice::Free && !piece.is_anonymous() {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use faultless_pages::{Bytes, Va};
 
 use crate::errno::{EBADF, EBUSY, EINVAL, EPERM, Errno};
-use crate::id::ThreadId;
+use crate::id::{FileId, ObjectId, ThreadId};
 use crate::kernel::{Kernel, State};
 use crate::machine::{Kind, Object};
 use crate::process::FileKind;
@@ -76,6 +76,19 @@ impl Kernel {
         Ok(())
     }
 
+    /// Keeps an object, and its file open, while a call is at it.
+    pub(super) fn hold_object(
+        &self,
+        who: ThreadId,
+        fd: u32,
+    ) -> Result<(FileId, ObjectId, bool), Errno> {
+        let mut state = self.state();
+        let (object, writable) = state.object(who, fd)?;
+        let file = state.file(who, fd)?;
+        state.files[file].uses += 1;
+        Ok((file, object, writable))
+    }
+
     /// `pread(2)` of an object.
     ///
     /// # Errors
@@ -87,7 +100,13 @@ impl Kernel {
         offset: u64,
         len: u64,
     ) -> Result<Vec<u8>, Errno> {
-        let (object, _) = self.state().object(who, fd)?;
+        let (file, object, _) = self.hold_object(who, fd)?;
+        let read = self.read_held(object, offset, len).await;
+        self.put_file(file).await;
+        read
+    }
+
+    async fn read_held(&self, object: ObjectId, offset: u64, len: u64) -> Result<Vec<u8>, Errno> {
         let size = self.state().machine.objects[object].size;
         let len = len.min(size.saturating_sub(offset));
         let mut out = alloc::vec![0; Bytes(len).as_usize()];
@@ -116,10 +135,14 @@ impl Kernel {
         offset: u64,
         bytes: &[u8],
     ) -> Result<u64, Errno> {
-        let (object, writable) = self.state().object(who, fd)?;
-        if !writable {
-            return Err(EBADF);
-        }
+        let (file, object, writable) = self.hold_object(who, fd)?;
+        let written =
+            if writable { self.write_held(object, offset, bytes).await } else { Err(EBADF) };
+        self.put_file(file).await;
+        written
+    }
+
+    async fn write_held(&self, object: ObjectId, offset: u64, bytes: &[u8]) -> Result<u64, Errno> {
         let file = self.lock(Lock::File(object), Mode::Exclusive).await;
         let Object { kind, sealed, size, .. } = self.state().machine.objects[object];
         if matches!(kind, Kind::Hugetlb(_)) {

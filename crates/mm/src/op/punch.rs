@@ -37,12 +37,18 @@ impl Kernel {
     /// EINVAL for what is open for reading only, and for hugetlb memory at no page border; ENOMEM
     /// where a page that is cut lies in swap and memory is full.
     pub async fn resize(&self, who: ThreadId, fd: u32, size: u64) -> Result<(), Errno> {
-        let (object, writable) = self.state().object(who, fd)?;
+        let (file, object, writable) = self.hold_object(who, fd)?;
+        let resized = if writable { self.resize_held(object, size).await } else { Err(EINVAL) };
+        self.put_file(file).await;
+        resized
+    }
+
+    async fn resize_held(&self, object: ObjectId, size: u64) -> Result<(), Errno> {
         let file = self.lock(Lock::File(object), Mode::Exclusive).await;
         let Object { kind, size: before, .. } = self.state().machine.objects[object];
         let step = self.state().object_page(object);
         let aligned = Va(size).is_aligned(step) || !matches!(kind, Kind::Hugetlb(_));
-        if !writable || !aligned {
+        if !aligned {
             return Err(EINVAL);
         }
         self.state().machine.objects[object].size = size;
@@ -60,14 +66,14 @@ impl Kernel {
     /// # Errors
     /// EBADF, EPERM for what is sealed, ENOMEM as in [`Kernel::resize`].
     pub async fn punch(&self, who: ThreadId, fd: u32, offset: u64, len: u64) -> Result<(), Errno> {
-        let (object, writable) = self.state().object(who, fd)?;
-        if !writable {
-            return Err(EBADF);
-        }
-        self.punch_object(object, offset, len).await
+        let (file, object, writable) = self.hold_object(who, fd)?;
+        let punched =
+            if writable { self.punch_object(object, offset, len).await } else { Err(EBADF) };
+        self.put_file(file).await;
+        punched
     }
 
-    /// Makes a hole in an object; the parts of pages at its ends become zeros.
+    /// Makes a hole in an object, which the caller keeps; the parts of pages at its ends become zeros.
     pub(crate) async fn punch_object(
         &self,
         object: ObjectId,

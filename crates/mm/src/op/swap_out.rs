@@ -200,9 +200,11 @@ impl State {
 
     /// Moves a page of an object's cache to swap, if nobody else uses it.
     fn swap_cached(&mut self, object: ObjectId, offset: u64, frame: FrameId) -> bool {
-        let swaps = self.machine.objects[object].kind == crate::machine::Kind::Shmem;
+        // It may be gone by now, with all its pages.
+        let Some(of) = self.machine.objects.get(object) else { return false };
+        let swaps = of.kind == crate::machine::Kind::Shmem;
         let page = &self.machine.frames[frame];
-        let held = self.machine.objects[object].pages.get(&offset) == Some(&Cached::Frame(frame));
+        let held = of.pages.get(&offset) == Some(&Cached::Frame(frame));
         // One use is the caller's, one the cache's.
         if !swaps || !held || page.uses != 2 {
             return false;
