@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::CODES;
-use crate::{bench, conform, docs, doctor, image, inspect, snapshot};
+use crate::{bench, conform, docs, doctor, image, inspect, serve, snapshot};
 
 /// Page faults, answered in user space: consistent snapshots of running processes.
 ///
@@ -31,6 +31,7 @@ pub(crate) enum Command {
     Snapshot(snapshot::Args),
     Inspect(inspect::Args),
     Image(image::Args),
+    Serve(serve::Args),
     Doctor(doctor::Args),
     Conform(conform::Args),
     Bench(bench::Args),
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Idle(doctor::IdleArgs),
     #[command(name = "__try", hide = true)]
     Try(doctor::TryArgs),
+    #[command(name = "__serve-worker", hide = true)]
+    ServeWorker(serve::WorkerArgs),
     #[command(hide = true)]
     Man(docs::ManArgs),
     #[command(hide = true)]

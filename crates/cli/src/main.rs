@@ -19,6 +19,7 @@ mod image;
 mod inspect;
 mod output;
 mod progress;
+mod serve;
 mod signals;
 mod size;
 mod snapshot;
@@ -48,6 +49,8 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Image(args) => image::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::ServeWorker(args) => serve::run_worker(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Conform(args) => conform::run(&args),

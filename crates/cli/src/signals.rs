@@ -24,9 +24,18 @@ pub(crate) struct Interrupts {
 impl Interrupts {
     /// Catches the signals from now on.
     pub(crate) fn catch() -> io::Result<Interrupts> {
+        Interrupts::of(&[(SIGINT, 2), (SIGTERM, 15), (SIGHUP, 1)])
+    }
+
+    /// The same, for programs to which SIGHUP means something else.
+    pub(crate) fn catch_all_but_hangup() -> io::Result<Interrupts> {
+        Interrupts::of(&[(SIGINT, 2), (SIGTERM, 15)])
+    }
+
+    fn of(signals: &[(i32, usize)]) -> io::Result<Interrupts> {
         let interrupts = Interrupts { cancel: Arc::default(), number: Arc::default() };
         let ignored = ignored();
-        for (signal, number) in [(SIGINT, 2), (SIGTERM, 15), (SIGHUP, 1)] {
+        for &(signal, number) in signals {
             if ignored >> (number - 1) & 1 == 1 {
                 continue;
             }

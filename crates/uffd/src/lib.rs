@@ -91,7 +91,7 @@ pub use outcome::{Outcome, RetryReason, Situation};
 pub use owned_registration::OwnedRegistration;
 pub use pagemap::{PageFlags, Pagemap, PagemapEntry, base_page_size};
 pub use passing::{FDS_PER_MESSAGE, PassError, Received, recv_fds, send_fds};
-pub use process::{Pid, Pidfd, ProcessError, read_memory, write_memory};
+pub use process::{Peer, Pid, Pidfd, ProcessError, read_memory, write_memory};
 pub use register::{Ioctls, Modes};
 pub use registration::{
     Continues, Minor, Missing, Protects, ProtectsAccess, ReadWriteProtect, RegisterMode,

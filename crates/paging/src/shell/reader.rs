@@ -169,7 +169,11 @@ impl Reader {
             self.shared.dismiss(number);
         }
         let now = self.shared.tools.clock.now();
-        while let Some(number) = take_due(&mut lock(&news.timers), now) {
+        loop {
+            // A statement of its own: in the head of the loop the lock would be held in its body,
+            // which takes it to note the next time.
+            let due = take_due(&mut lock(&news.timers), now);
+            let Some(number) = due else { break };
             if let Some(seat) = self.seat(number) {
                 seat.noted.store(u64::MAX, Ordering::Relaxed);
                 seat.advance(&self.shared.tools, Event::Tick);

@@ -44,6 +44,11 @@ impl Pidfd {
         }
     }
 
+    /// Takes a pidfd that the kernel gave for the peer of a socket.
+    pub(super) fn of_peer(fd: OwnedFd, pid: Pid) -> Pidfd {
+        Pidfd { fd, pid }
+    }
+
     /// Returns the id the process was opened by.
     #[must_use]
     pub fn pid(&self) -> Pid {

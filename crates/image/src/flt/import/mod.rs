@@ -20,7 +20,7 @@ use super::tables::{ElfNotes, Region};
 use super::writer::{ImageWriter, Options};
 
 /// Memory that can be read from anywhere.
-pub trait Source {
+pub trait Source: Send + Sync {
     /// Returns how much there is.
     fn memory(&self) -> Bytes;
 

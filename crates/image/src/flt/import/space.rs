@@ -7,7 +7,7 @@ use super::super::tables::{ElfNotes, Region, lay_out};
 use super::{ImportError, Source};
 
 /// Memory that is read by address.
-pub(super) trait ByAddress {
+pub(super) trait ByAddress: Send + Sync {
     /// Fills `buffer`, which lies within one region, from `address` on.
     fn read(&self, address: Va, buffer: &mut [u8]) -> Result<(), ImportError>;
 }
