@@ -2,7 +2,7 @@
 //!
 //! What C hands over are raw pointers, so this file is the one of the crate that may be unsafe.
 //! It adds no operation of its own: memory goes to [`Uffd::register_range`], everything else to
-//! [`Session`].
+//! the same conversation as that of the safe interface.
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::fd::AsRawFd;
