@@ -383,7 +383,7 @@ impl Scene {
             let kernel = self.kernel.clone();
             self.now(async move { kernel.exit(process).await });
         }
-        let Usage { frames, files, waiting } = self.kernel.usage();
+        let Usage { frames, files, waiting, .. } = self.kernel.usage();
         let left = [("frames", frames), ("open files", files), ("waiting faults", waiting)];
         let (what, count) = left.into_iter().find(|(_, count)| *count > 0)?;
         Some(Finding { checker: "leak", what: format!("{count} {what} are left") })
