@@ -2,7 +2,7 @@
 //! pages, from every beginning: the proof that no interleaving with two preemptions loses, doubles
 //! or resurrects a page.
 //!
-//! All of it takes a quarter of an hour:
+//! All of it, three million interleavings, takes a few minutes of two processors:
 //!
 //! ```text
 //! cargo test --release -p faultless-mm --test exhaustive -- --ignored --nocapture
