@@ -7,10 +7,11 @@ mod metrics;
 mod tell;
 mod worker;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,13 @@ pub(crate) struct Args {
     /// Fill all memory in the background, besides what is touched
     #[arg(long, help_heading = "Serving")]
     prefault: bool,
+    /// Record what each client touches, and when first; what is there of FILE is added to. Nothing
+    /// is fetched ahead meanwhile, so clients are slower
+    #[arg(long, value_name = "FILE", conflicts_with = "prefault", help_heading = "Serving")]
+    record: Option<PathBuf>,
+    /// Fetch ahead what at least half of the clients recorded in FILE touched, in their order
+    #[arg(long, value_name = "FILE", conflicts_with = "record", help_heading = "Serving")]
+    replay: Option<PathBuf>,
     /// How much of the image is kept decompressed for all clients
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = size::parse,
         help_heading = "Serving")]
@@ -124,30 +132,19 @@ fn users(args: &Args) -> Vec<u32> {
 
 /// Starts workers: this program once more.
 fn spawner(args: &Args) -> Spawn {
-    let (image, cache, threads) = (args.image.clone(), args.cache, args.threads);
+    let mut words: Vec<OsString> = vec!["__serve-worker".into(), args.image.clone().into()];
+    words.extend(["--cache".into(), args.cache.0.to_string().into()]);
+    words.extend(["--threads".into(), args.threads.to_string().into()]);
+    for (option, file) in [("--record", &args.record), ("--replay", &args.replay)] {
+        words.extend(file.iter().flat_map(|file| [option.into(), file.clone().into()]));
+    }
     // Found once: after an upgrade the link of a running program leads to a deleted file, while
     // the path leads to the new one.
     let program = std::env::current_exe();
     Box::new(move |socket: OwnedFd| {
-        let program: &Path = program.as_deref().map_err(|error| error.kind())?;
-        start(program, &image, cache, threads, socket)
+        let program: &Path = program.as_deref().map_err(std::io::Error::kind)?;
+        Command::new(program).args(&words).stdin(Stdio::from(socket)).stdout(Stdio::null()).spawn()
     })
-}
-
-fn start(
-    program: &Path,
-    image: &Path,
-    cache: Bytes,
-    threads: usize,
-    socket: OwnedFd,
-) -> std::io::Result<Child> {
-    Command::new(program)
-        .arg("__serve-worker")
-        .arg(image)
-        .args(["--cache", &cache.0.to_string(), "--threads", &threads.to_string()])
-        .stdin(Stdio::from(socket))
-        .stdout(Stdio::null())
-        .spawn()
 }
 
 /// Lets this process have as many descriptors as the system allows it: a client takes three.

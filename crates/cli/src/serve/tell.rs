@@ -141,6 +141,7 @@ fn words(tale: &Tale) -> Option<String> {
             format!("process {pid} was ended, because it cannot be served any more: {why}")
         }
         Tale::WorkerEnded { pid, status } => format!("worker {pid} ended ({status}); replaced"),
+        Tale::Unrecorded { why } => format!("what a client touched is not recorded: {why}"),
         Tale::Finishing { clients } => format!("ending; {clients} clients get all their memory"),
         Tale::Worker { .. } => return None,
     })

@@ -17,6 +17,10 @@ pub(crate) struct WorkerArgs {
     cache: Bytes,
     #[arg(long)]
     threads: usize,
+    #[arg(long)]
+    record: Option<PathBuf>,
+    #[arg(long)]
+    replay: Option<PathBuf>,
 }
 
 /// Opens the image and serves.
@@ -32,7 +36,8 @@ pub(crate) fn run(args: &WorkerArgs) -> Result<Exit, Failure> {
         OpenError::Io { .. } => Failure::new(Exit::Peer, error).next("name a file that is there"),
         _ => Failure::new(Exit::Peer, error),
     })?;
-    let options = worker::Options { threads: args.threads };
-    worker::run(front, memory, options).map_err(system)?;
+    let (record, replay) = (args.record.clone(), args.replay.clone());
+    let options = worker::Options { threads: args.threads, record, replay };
+    worker::run(front, memory, &options).map_err(system)?;
     Ok(Exit::Done)
 }

@@ -1,11 +1,13 @@
 //! What outlives a worker, a client, the server.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use faultless_pages::Bytes;
+use faultless_uffd::Mapping;
 use rustix::process::{Signal, kill_process};
 
 use crate::client::Guest;
@@ -128,19 +130,48 @@ fn metrics_count_what_was_done() {
     let guest = Guest::new(64);
     let _socket = guest.hand_over(&server.socket, &guest.firecracker(0, ""));
     compare(&guest.memory, 0, 0..64);
-    let installed = |text: &str| -> Option<u64> {
-        let line =
-            text.lines().find_map(|line| line.strip_prefix("faultless_pages_installed_total "));
-        line?.parse().ok()
-    };
-    // The numbers come about once a second.
-    let seen = (0..100).find_map(|_| {
+    let seen = installed(address, 1);
+    assert!(seen.is_some_and(|count| count <= 64), "{seen:?} of 64 pages");
+}
+
+#[test]
+fn what_one_client_touched_is_fetched_ahead_for_the_next() {
+    if skips() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let image = image::raw(directory.path(), 512);
+    let tape = directory.path().join("tape");
+    let name = tape.to_str().unwrap();
+    let recorded = Server::start(&image, directory.path(), &["--record", name]);
+    let mapping = Mapping::anonymous(Bytes::from(512 * image::PAGE)).unwrap();
+    let memory = faultless_client::connect(&recorded.socket, mapping, Bytes(0)).unwrap();
+    compare(memory.memory(), 0, 100..200);
+    drop(memory);
+    recorded.wait_for("left", 1);
+    recorded.signal(Signal::TERM);
+    assert!(recorded.wait().success());
+
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let metrics = address.to_string();
+    let arguments = ["--replay", name, "--metrics", &metrics];
+    let server = Server::start(&image, directory.path(), &arguments);
+    let guest = Guest::new(512);
+    let _socket = guest.hand_over(&server.socket, &guest.firecracker(0, ""));
+    // Nothing is touched.
+    assert_eq!(installed(address, 100), Some(100));
+}
+
+/// Reads metrics until so many pages were put there; they come about once a second.
+fn installed(address: SocketAddr, least: u64) -> Option<u64> {
+    (0..100).find_map(|_| {
         std::thread::sleep(Duration::from_millis(100));
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
-        installed(&text).filter(|count| *count > 0)
-    });
-    assert!(seen.is_some_and(|count| count <= 64), "{seen:?} of 64 pages");
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.strip_prefix("faultless_pages_installed_total "));
+        line?.parse().ok().filter(|count| *count >= least)
+    })
 }

@@ -114,6 +114,11 @@ pub enum Word {
         /// Which.
         client: ClientId,
     },
+    /// What a client touched could not be recorded.
+    Unrecorded {
+        /// Why.
+        why: String,
+    },
     /// What was done so far.
     Figures(Figures),
 }

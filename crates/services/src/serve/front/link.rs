@@ -91,6 +91,12 @@ impl Link {
         let _ = self.child.kill();
     }
 
+    /// Parts from a worker that has no client any more, and waits until it has ended by itself.
+    pub(super) fn part(mut self) -> io::Result<ExitStatus> {
+        drop(self.socket);
+        self.child.wait()
+    }
+
     /// Ends the worker, if it has not ended, and waits for it.
     pub(super) fn reap(mut self) -> io::Result<ExitStatus> {
         drop(self.socket);

@@ -176,6 +176,10 @@ impl<'a> Front<'a> {
         while !(self.finishing && self.clients.is_empty()) {
             self.turn()?;
         }
+        // It may still have to write down what clients touched.
+        if let Some(link) = self.link.take() {
+            link.part()?;
+        }
         self.past.add(&self.now);
         Ok(self.past)
     }
@@ -459,6 +463,7 @@ impl<'a> Front<'a> {
                 }
             }
             Word::Gone { client } => self.forget(client),
+            Word::Unrecorded { why } => self.story.tell(&Tale::Unrecorded { why }),
             Word::Figures(figures) => {
                 self.now = figures;
                 let mut all = self.past;

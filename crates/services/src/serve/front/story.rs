@@ -78,6 +78,11 @@ pub enum Tale {
         /// How it ended.
         status: String,
     },
+    /// What a client touched could not be recorded.
+    Unrecorded {
+        /// Why.
+        why: String,
+    },
     /// The end was asked for: clients get all their memory first.
     Finishing {
         /// How many there are.
@@ -181,6 +186,9 @@ impl Tale {
                 why: Some(status.clone()),
                 ..none
             },
+            Tale::Unrecorded { why } => {
+                Fields { event: "unrecorded", why: Some(why.clone()), ..none }
+            }
             Tale::Finishing { clients } => {
                 Fields { event: "finishing", clients: Some(*clients), ..none }
             }

@@ -7,7 +7,8 @@ use faultless_pages::{RangeSet, VaRange};
 use faultless_paging::core::{Background, Ending, Policy, RegionSpec, Tell, Ways};
 use faultless_paging::linux::ForeignMemory;
 use faultless_paging::page::{PageRun, PageTable, RegionId};
-use faultless_paging::port::Kernel;
+use faultless_paging::port::{Kernel, Observer};
+use faultless_paging::prefetch::Recording;
 use faultless_paging::shell::{Crew, CrewError, Hear, Pager, Space};
 use faultless_uffd::{Features, ForeignUffd, HandshakeError, NotForeign, Pid, UnboundUffd};
 use faultless_wire::{Layout, Region};
@@ -18,6 +19,7 @@ use super::count::{Counters, Counting};
 use super::mouth::{Mouth, Told};
 use super::rebuild;
 use super::source::Pages;
+use super::tape::{Recorder, Tape, Touched};
 use crate::serve::Memory;
 use crate::serve::control::{ClientId, Word};
 
@@ -54,6 +56,7 @@ pub(super) struct House {
     pub(super) memory: Arc<Memory>,
     pub(super) counters: Arc<Counters>,
     pub(super) mouth: Mouth,
+    pub(super) tape: Tape,
 }
 
 /// A client in service.
@@ -63,6 +66,7 @@ pub(super) struct Client {
     process: OwnedFd,
     prefault: bool,
     regions: Vec<(RegionId, Region)>,
+    touched: Touched,
 }
 
 /// A piece of a client's memory, and what is known of its pages.
@@ -82,7 +86,7 @@ impl Client {
         let kernel = Arc::new(Told { memory, client: id, mouth: house.mouth.clone() });
         let known = |region: &Region| (*region, rebuild::table(region, removed, again));
         let known = layout.regions().iter().map(known).collect();
-        Client::seat(house, id, kernel, process, prefault, known)
+        Client::seat(house, id, kernel, process, prefault, known, Touched::default())
     }
 
     /// Has the crew serve memory of which something is known.
@@ -93,9 +97,17 @@ impl Client {
         process: OwnedFd,
         prefault: bool,
         known: Vec<Known>,
+        touched: Touched,
     ) -> Result<Client, Unservable> {
         let policy = Policy { background: prefault.then(Background::default), ..Policy::default() };
-        let observer = Box::new(Counting(Arc::clone(&house.counters)));
+        let counting = Counting(Arc::clone(&house.counters));
+        let first = |(region, _): &Known| region.offset.pages(region.page_size);
+        let observer: Box<dyn Observer> = if house.tape.records() {
+            let firsts = known.iter().map(first).collect();
+            Box::new(Recorder { counting, touched: touched.clone(), firsts })
+        } else {
+            Box::new(counting)
+        };
         // The front has the userfaultfd too, so nobody finds zeros when it is closed here.
         let mut space = Space::new(kernel, policy, observer, Ending::HandOver)
             .with_process(process.as_fd().try_clone_to_owned()?);
@@ -106,12 +118,12 @@ impl Client {
                 page_size: region.page_size,
                 counters: Arc::clone(&house.counters),
             });
-            regions.push((space.add_with(spec(&region), table, source), region));
+            regions.push((space.add_with(spec(&region, &house.tape), table, source), region));
         }
         let victim = process.as_fd().try_clone_to_owned()?;
         let hear = hear(id, house.mouth.clone(), victim, regions.clone());
         let pager = house.crew.serve(space.heard_by(hear))?;
-        Ok(Client { id, pager, process, prefault, regions })
+        Ok(Client { id, pager, process, prefault, regions, touched })
     }
 
     /// Serves more memory, with what is known of the rest.
@@ -120,8 +132,9 @@ impl Client {
             self.regions.iter().map(|(id, region)| (*region, self.pager.table(*id))).collect();
         let fresh = |region: &Region| (*region, rebuild::table(region, &RangeSet::new(), None));
         known.extend(layout.regions().iter().map(fresh));
-        let kernel = self.pager.end(Ending::HandOver);
-        Client::seat(house, self.id, kernel, self.process, self.prefault, known)
+        let Client { id, pager, process, prefault, touched, .. } = self;
+        let kernel = pager.end(Ending::HandOver);
+        Client::seat(house, id, kernel, process, prefault, known, touched)
     }
 
     /// Has pages fetched that the client is about to touch.
@@ -144,6 +157,11 @@ impl Client {
         drop(self.pager.end(Ending::HandOver));
     }
 
+    /// Returns what the client has touched, if that is recorded.
+    pub(super) fn recording(&self) -> Recording {
+        self.touched.recording()
+    }
+
     /// Says whether there is nothing to serve any more.
     pub(super) fn is_over(&self) -> bool {
         self.pager.is_over()
@@ -163,14 +181,15 @@ fn admit(fd: OwnedFd) -> Result<ForeignUffd, Unservable> {
     ForeignUffd::check(uffd).map_err(|(why, _)| Unservable::NotForeign(why))
 }
 
-fn spec(region: &Region) -> RegionSpec {
+fn spec(region: &Region, tape: &Tape) -> RegionSpec {
     let huge = region.page_size != faultless_uffd::base_page_size();
     let pages = region.memory.page_count(region.page_size);
     RegionSpec {
         page_size: region.page_size,
         source_page: region.offset.pages(region.page_size),
         ways: if huge { Ways::HUGETLB } else { Ways::PLAIN },
-        around: if huge { 0 } else { AROUND },
+        around: if huge || tape.records() { 0 } else { AROUND },
+        prefetch: tape.prefetch(region),
         run_max: if huge { 1 } else { 64 },
         ..RegionSpec::new(region.memory.start(), pages)
     }

@@ -8,10 +8,12 @@ mod count;
 mod mouth;
 mod rebuild;
 mod source;
+mod tape;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use faultless_uffd::Pid;
 
 use self::client::{Client, House};
 use self::mouth::Mouth;
+use self::tape::Tape;
 use super::control::{self, ClientId, Order, Received, Word};
 use super::{Figures, Memory};
 
@@ -29,10 +32,14 @@ use super::{Figures, Memory};
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How a worker works.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Threads that read the image.
     pub threads: usize,
+    /// Where what clients touch is recorded.
+    pub record: Option<PathBuf>,
+    /// What earlier clients touched, to be fetched ahead.
+    pub replay: Option<PathBuf>,
 }
 
 struct Worker {
@@ -45,13 +52,14 @@ struct Worker {
 ///
 /// # Errors
 /// What the system says of the worker's own descriptors and threads; nothing a client does.
-pub fn run(front: OwnedFd, memory: Memory, options: Options) -> io::Result<()> {
+pub fn run(front: OwnedFd, memory: Memory, options: &Options) -> io::Result<()> {
+    let tape = Tape::open(options.record.as_deref(), options.replay.as_deref())?;
     let crew = CrewOptions { resolvers: options.threads, ..CrewOptions::default() };
     let crew = Crew::start(crew, Arc::new(MonotonicClock::new())).map_err(io::Error::other)?;
     let mouth = Mouth(Arc::new(front));
     let memory = Arc::new(memory);
     let Bytes(image) = memory.len();
-    let house = House { crew, memory, counters: Arc::default(), mouth: mouth.clone() };
+    let house = House { crew, memory, counters: Arc::default(), mouth: mouth.clone(), tape };
     let mut worker = Worker { house, clients: BTreeMap::new() };
     mouth.say(&Word::Ready { image });
     loop {
@@ -60,7 +68,7 @@ pub fn run(front: OwnedFd, memory: Memory, options: Options) -> io::Result<()> {
             Received::Nothing => {}
             Received::Ended => break,
         }
-        worker.clients.retain(|_, client| !client.is_over());
+        worker.sweep();
     }
     while worker.house.crew.served() > 0 {
         std::thread::sleep(LOOK_EVERY);
@@ -98,6 +106,7 @@ impl Worker {
             }
             Order::Leave { client } => {
                 if let Some(found) = self.clients.remove(&client) {
+                    self.keep(&found);
                     found.leave();
                 }
             }
@@ -107,6 +116,24 @@ impl Worker {
                 let figures = Figures { cached_bytes, ..self.house.counters.figures() };
                 self.house.mouth.say(&Word::Figures(figures));
             }
+        }
+    }
+
+    /// Lets go of clients that have ended.
+    fn sweep(&mut self) {
+        let over: Vec<ClientId> =
+            self.clients.iter().filter(|(_, client)| client.is_over()).map(|(id, _)| *id).collect();
+        for id in over {
+            if let Some(client) = self.clients.remove(&id) {
+                self.keep(&client);
+            }
+        }
+    }
+
+    /// Keeps what a client touched, if that is wanted.
+    fn keep(&mut self, client: &Client) {
+        if let Err(error) = self.house.tape.add(&client.recording()) {
+            self.house.mouth.say(&Word::Unrecorded { why: error.to_string() });
         }
     }
 
