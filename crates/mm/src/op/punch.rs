@@ -73,7 +73,8 @@ impl Kernel {
         punched
     }
 
-    /// Makes a hole in an object, which the caller keeps; the parts of pages at its ends become zeros.
+    /// Makes a hole in an object, which the caller keeps; the parts of pages at its ends become
+    /// zeros.
     pub(crate) async fn punch_object(
         &self,
         object: ObjectId,

@@ -88,7 +88,7 @@ pub const BEHAVIOURS: &[Behaviour] = &[
     Behaviour {
         what: "mremap moves several mappings at once",
         promise: Profile::mappings_move_together,
-        case: "events::mappings_move_together_or_not",
+        case: "register::mappings_move_together_or_not",
     },
     Behaviour {
         what: "beyond the end of an object COPY is EFAULT and CONTINUE is EINVAL",

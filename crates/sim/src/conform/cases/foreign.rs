@@ -130,6 +130,16 @@ pub(super) fn filling_the_dead_is_esrch(w: &mut dyn World) -> Verdict {
     })
 }
 
+/// RWPROTECT of the dead is ESRCH, and so is switching its mode (sections 14, 16).
+pub(super) fn protecting_the_reads_of_the_dead_is_esrch(w: &mut dyn World) -> Verdict {
+    let (mut s, area, stranger, fd) = shared_with_a_stranger(w, FEATURE_RWP, reg::RWP)?;
+    s.world.kill(s.me.process)?;
+    s.acting(stranger, fd, |s| {
+        s.send(&request::rwprotect(area.range(), mode::rwprotect::RWP))?.gives(ESRCH)?;
+        s.send(&request::set_mode(FEATURE_RWP_ASYNC, 0))?.gives(ESRCH)
+    })
+}
+
 /// Registering and unregistering the dead is ENOMEM (section 16).
 pub(super) fn registering_the_dead_is_enomem(w: &mut dyn World) -> Verdict {
     let (mut s, area, stranger, fd) = shared_with_a_stranger(w, 0, reg::MISSING)?;

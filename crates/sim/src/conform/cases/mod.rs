@@ -88,7 +88,8 @@ cases! {
         memory_is_free_again_after_unregister, first_refused_mapping_decides,
         refused_registration_registers_nothing, asking_for_less_keeps_the_superset,
         asking_for_another_mode_replaces, replaced_protection_strands_its_bits, modes_may_be_added,
-        full_map_leaves_the_beginning_registered,
+        full_map_leaves_the_beginning_registered, mappings_move_together_or_not,
+        registered_mappings_do_not_move_together, read_protection_goes_with_other_modes,
     }
     register_memory {
         anonymous_memory_offers, write_protection_adds_its_request, shared_memory_offers_everything,
@@ -148,8 +149,7 @@ cases! {
         nothing_is_sent_unasked, ordinary_memory_sends_nothing, quiet_operations_send_nothing,
         changes_through_the_object_send_nothing, waiting_threads_can_be_killed,
         old_place_left_mapped_stays_registered, growing_in_place_extends_the_registration,
-        shrinking_the_heap_sends_unmap, mappings_move_together_or_not,
-        registered_mappings_do_not_move_together,
+        shrinking_the_heap_sends_unmap,
     }
     mmap_changing {
         filling_is_put_off, nothing_is_examined_before, protecting_is_put_off,
@@ -241,8 +241,7 @@ cases! {
         accessed_pages_are_told, a_page_shared_with_a_child_is_copied_only_when_written,
         swapped_pages_are_protected, huge_pages_are_protected_whole,
         huge_pages_are_split_for_a_part, it_survives_mprotect, moved_pages_arrive_protected,
-        unreadable_arguments_fault, ranges_must_be_possible, the_dead_are_esrch,
-        modes_can_be_switched_off, other_modes_go_along,
+        unreadable_arguments_fault, ranges_must_be_possible, modes_can_be_switched_off,
     }
     pagemap_entry {
         untouched_page_has_no_bits, written_page_is_exclusive,
@@ -345,6 +344,7 @@ cases! {
         a_stranger_serves_faults, a_stranger_may_do_nearly_everything, a_stranger_may_continue,
         a_stranger_may_not_move, moving_from_outside_is_refused_first,
         a_child_works_on_its_parents_memory, filling_the_dead_is_esrch,
+        protecting_the_reads_of_the_dead_is_esrch,
         registering_the_dead_is_enomem, the_dead_are_silent, arguments_are_checked_before_the_death,
         a_strangers_descriptor_keeps_it_registered, the_death_of_the_last_holder_lets_go,
         readers_of_the_dying_go_on,

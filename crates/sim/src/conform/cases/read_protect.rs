@@ -401,18 +401,6 @@ pub(super) fn ranges_must_be_possible(w: &mut dyn World) -> Verdict {
     expect("behind the hole", s.is_protected(area.at(2))?, true)
 }
 
-/// Memory of a process that is gone is ESRCH, and so is switching its mode (sections 14, 16).
-pub(super) fn the_dead_are_esrch(w: &mut dyn World) -> Verdict {
-    let (mut s, area) = populated(w, FEATURE_RWP)?;
-    let stranger = s.world.spawn()?;
-    let fd = s.world.pass(s.me, s.fd, stranger)?;
-    s.world.kill(s.me.process)?;
-    s.acting(stranger, fd, |s| {
-        s.send(&request::rwprotect(area.range(), RWP))?.gives(ESRCH)?;
-        s.send(&request::set_mode(FEATURE_RWP_ASYNC, 0))?.gives(ESRCH)
-    })
-}
-
 /// A mode that was not asked for in the handshake cannot be switched on, and one that is on can be
 /// switched off: accesses wait again (section 14).
 pub(super) fn modes_can_be_switched_off(w: &mut dyn World) -> Verdict {
@@ -423,21 +411,4 @@ pub(super) fn modes_can_be_switched_off(w: &mut dyn World) -> Verdict {
     s.expect_fault(area.at(0), fault_flag::RWP)?;
     s.fd = s.open_another(USUAL, 0)?;
     s.send(&request::set_mode(FEATURE_RWP_ASYNC, 0))?.gives(EINVAL)
-}
-
-/// It goes together with MISSING and MINOR: each fault is told for its own reason (section 14).
-pub(super) fn other_modes_go_along(w: &mut dyn World) -> Verdict {
-    let mut s = Stage::open(w, FEATURE_RWP | FEATURE_MINOR_SHMEM)?;
-    let area = s.map(Memory::Shmem, 2)?;
-    let alias = s.alias(&area)?;
-    s.store(alias.at(0), 1)?;
-    s.register(area.range(), reg::MISSING | reg::MINOR | reg::RWP)?;
-    s.blocked_load(area.at(0))?;
-    s.expect_fault(area.at(0), fault_flag::MINOR)?;
-    s.continue_(area.one(0), 0)?.done(area.page_size)?;
-    s.blocked_load(area.at(1))?;
-    s.expect_fault(area.at(1), 0)?;
-    s.send(&request::rwprotect(area.one(0), RWP))?.ok()?;
-    s.blocked_load(area.at(0))?;
-    s.expect_fault(area.at(0), fault_flag::RWP)
 }

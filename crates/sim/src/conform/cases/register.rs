@@ -1,4 +1,5 @@
-//! REGISTER: modes, ranges, whose memory it is, registering again.
+//! REGISTER: modes, ranges, whose memory it is, registering again; what registered memory is
+//! kept from.
 
 use faultless_uapi::ioctl::{UFFDIO_REGISTER, nr};
 
@@ -233,4 +234,62 @@ pub(super) fn full_map_leaves_the_beginning_registered(w: &mut dyn World) -> Ver
     s.send(&request::register(area.part(0, 2), reg::MISSING))?.refused(ENOMEM)?;
     s.zeropage(area.one(0), 0)?.done(area.page_size)?;
     s.zeropage(area.one(1), 0)?.failed(ENOENT)
+}
+
+/// Two mappings side by side, to be moved by one call, of which the second may be registered.
+fn two_side_by_side(s: &mut Stage<'_>, registered: bool) -> Verdict<(Area, Call)> {
+    let area = s.anon(2)?;
+    s.store(area.at(0), 1)?;
+    s.store(area.at(1), 2)?;
+    s.mprotect(area.one(0), prot::READ)?;
+    if registered {
+        s.register(area.one(1), reg::MISSING)?;
+    }
+    let call = s.moving(&area, 0)?;
+    Ok((area, call))
+}
+
+/// Several mappings move in one call since 6.17; before, the end of the first is a fault
+/// (sections 10, 15).
+pub(super) fn mappings_move_together_or_not(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::bare(w)?;
+    let (area, call) = two_side_by_side(&mut s, false)?;
+    if s.profile().mappings_move_together() == Promise::No {
+        return s.refuses(call, EFAULT);
+    }
+    let to = s.value(call)?;
+    expect("first", s.load(to)?, 1)?;
+    expect("second", s.load(to + area.page_size)?, 2)
+}
+
+/// Registered mappings do not move together with others; those before one have moved by then
+/// (section 10).
+pub(super) fn registered_mappings_do_not_move_together(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_EVENT_REMAP)?;
+    let (area, call) = two_side_by_side(&mut s, true)?;
+    let Call::Remap { to, .. } = call else { return Ok(()) };
+    s.refuses(call, EFAULT)?;
+    s.quiet()?;
+    expect("still there", s.load(area.at(1))?, 2)?;
+    if s.profile().mappings_move_together() == Promise::Yes {
+        expect("moved before it", s.load(to)?, 1)?;
+    }
+    Ok(())
+}
+
+/// RWP goes together with MISSING and MINOR: each fault is told for its own reason (section 14).
+pub(super) fn read_protection_goes_with_other_modes(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_RWP | FEATURE_MINOR_SHMEM)?;
+    let area = s.map(Memory::Shmem, 2)?;
+    let alias = s.alias(&area)?;
+    s.store(alias.at(0), 1)?;
+    s.register(area.range(), reg::MISSING | reg::MINOR | reg::RWP)?;
+    s.blocked_load(area.at(0))?;
+    s.expect_fault(area.at(0), fault_flag::MINOR)?;
+    s.continue_(area.one(0), 0)?.done(area.page_size)?;
+    s.blocked_load(area.at(1))?;
+    s.expect_fault(area.at(1), 0)?;
+    s.send(&request::rwprotect(area.one(0), mode::rwprotect::RWP))?.ok()?;
+    s.blocked_load(area.at(0))?;
+    s.expect_fault(area.at(0), fault_flag::RWP)
 }
