@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`core`] | the engine: from events to actions, pure |
+//! | [`inline`] | faults resolved by the thread that raises them |
 //! | [`linux`] | its ports on Linux |
 //! | [`page`] | pages and the atomic word each has |
 //! | [`port`] | what the engine needs of the world |
@@ -19,6 +20,7 @@
 #![deny(unsafe_code)]
 
 pub mod core;
+pub mod inline;
 pub mod linux;
 pub mod page;
 pub mod port;

@@ -71,6 +71,9 @@ macro_rules! without {
 }
 
 without! {
+    a_page_that_exists_must_be_woken: WakesExisting;
+    a_fault_of_a_page_that_was_served_must_be_looked_into: ServesAgain;
+    of_a_partial_request_only_the_part_must_count: CountsPartial;
     what_an_event_turned_away_must_be_retried_by_the_clock: RetriesByTimer;
     events_must_count_before_the_faults_of_their_batch: EventsFirst;
     nothing_may_be_installed_while_messages_are_read: ReadsAlone;

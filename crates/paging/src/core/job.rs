@@ -409,7 +409,7 @@ impl Core {
             return self.eviction_failed(&job, stop);
         }
         match stop {
-            Stop::Present => self.found(job),
+            Stop::Present => self.found_one(job),
             Stop::Gone => self.die(),
             Stop::NotMapped => self.not_mapped(job),
             Stop::Busy => self.keep(job.by_copy()),
@@ -423,7 +423,7 @@ impl Core {
     }
 
     /// The first page is there already, whoever put it there.
-    fn found(&mut self, job: Job) {
+    fn found_one(&mut self, job: Job) {
         let (first, rest) = job.split(1);
         self.settle(&first, true);
         if self.guards.has(Guard::WakesExisting) {

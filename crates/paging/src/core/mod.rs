@@ -61,7 +61,7 @@ pub use region::{RegionSpec, Ways};
 #[cfg(not(feature = "removable-guards"))]
 use guard::Guard;
 
-use crate::page::{PageIndex, PageRun, PageTable, RegionId};
+use crate::page::{PageIndex, PageRun, PageTable, RegionId, State};
 use crate::port::{Observation, Observer, Time, What};
 use ending::Stage;
 use fetch::Fetch;
@@ -169,6 +169,21 @@ impl Core {
         self.layout.insert(region, &spec);
         self.regions.push(Region::new(spec, table));
         region
+    }
+
+    /// Notes that pages are there, as a look at the page table of their process shows.
+    ///
+    /// A successor must do so for memory that is filled through a second mapping: its predecessor
+    /// may have died between mapping a page and noting it, and to fill a page again that its
+    /// program has written to would undo that.
+    pub fn found(&mut self, region: RegionId, pages: PageRun) {
+        let table = &self.regions[region.index()].table;
+        for page in pages.pages() {
+            table.change(page, |word| {
+                let unknown = matches!(word.state(), State::Absent | State::Gone);
+                unknown.then(|| word.taken(State::Present).dirty(true))
+            });
+        }
     }
 
     /// Tells what happened at `now`, and puts what is to be done behind `actions`.

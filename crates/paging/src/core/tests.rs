@@ -110,8 +110,6 @@ impl Bench {
     }
 }
 
-use crate::page::State;
-
 fn passing() -> FetchError {
     FetchError::Passing("the connection broke".to_owned())
 }

@@ -103,8 +103,9 @@ pub trait PageSource: Send + Sync {
     }
 
     /// Lends the content of pages that is in memory anyway, instead of copying it. The same pages
-    /// are lent as often as they are asked for.
-    fn lend(&self, _: PageRun) -> Option<(&[u8], Fetched)> {
+    /// are lent as often as they are asked for. A signal handler may ask: it allocates nothing and
+    /// takes no lock.
+    fn lend(&self, _: PageRun) -> Option<&[u8]> {
         None
     }
 }
@@ -118,7 +119,7 @@ impl<S: PageSource + ?Sized> PageSource for std::sync::Arc<S> {
         (**self).is_quick()
     }
 
-    fn lend(&self, pages: PageRun) -> Option<(&[u8], Fetched)> {
+    fn lend(&self, pages: PageRun) -> Option<&[u8]> {
         (**self).lend(pages)
     }
 }
@@ -132,7 +133,7 @@ impl<S: PageSource + ?Sized> PageSource for Box<S> {
         (**self).is_quick()
     }
 
-    fn lend(&self, pages: PageRun) -> Option<(&[u8], Fetched)> {
+    fn lend(&self, pages: PageRun) -> Option<&[u8]> {
         (**self).lend(pages)
     }
 }

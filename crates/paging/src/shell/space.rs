@@ -14,6 +14,7 @@ use crate::page::{PageRun, PageTable, RegionId};
 use crate::port::{
     Clock, Kernel, Observer, Order, Outcome, PageSource, ReadError, Request, Supply, Time,
 };
+use crate::source::classify;
 
 /// Who is told what its user should know. Called by the crew's threads, with nothing locked; it
 /// shall not wait for them.
@@ -302,13 +303,13 @@ impl Seat {
         actions: &mut VecDeque<Action>,
     ) {
         let source = self.source(region);
+        let size = lock(&self.core).page_size(region);
         let result = match source.lend(order.pages) {
-            Some((_, fetched)) => {
+            Some(bytes) => {
                 self.keep(order.fetch, Landed::Lent(region, order.pages));
-                Ok(fetched)
+                Ok(classify(bytes, size))
             }
             None => {
-                let size = lock(&self.core).page_size(region);
                 let len = usize::try_from(order.pages.count << size.shift()).unwrap_or(usize::MAX);
                 let mut room = tools.rooms.take(len);
                 let result = source.fetch(order, &mut room);
@@ -376,7 +377,7 @@ impl Seat {
             Landed::Room(room) => part(&room),
             Landed::Lent(region, pages) => {
                 let lent = self.source(region).lend(pages);
-                part(lent.expect("what was lent once is lent again").0)
+                part(lent.expect("what was lent once is lent again"))
             }
         }
     }

@@ -36,10 +36,9 @@ impl<B: AsRef<[u8]> + Send + Sync> PageSource for Bytes<B> {
         true
     }
 
-    fn lend(&self, pages: PageRun) -> Option<(&[u8], Fetched)> {
+    fn lend(&self, pages: PageRun) -> Option<&[u8]> {
         let start = usize::try_from(offset(pages, self.page_size)?).ok()?;
         let len = usize::try_from(pages.count << self.page_size.shift()).ok()?;
-        let bytes = self.bytes.as_ref().get(start..start.checked_add(len)?)?;
-        Some((bytes, classify(bytes, self.page_size)))
+        self.bytes.as_ref().get(start..start.checked_add(len)?)
     }
 }

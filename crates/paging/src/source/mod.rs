@@ -37,7 +37,7 @@ fn offset(pages: PageRun, size: PageSize) -> Option<u64> {
 }
 
 /// Tells pages of zeros from others, so that they cost no memory where they go.
-fn classify(room: &[u8], size: PageSize) -> Fetched {
+pub(crate) fn classify(room: &[u8], size: PageSize) -> Fetched {
     let mut fetched = Fetched::default();
     for page in room.chunks(size.bytes().as_usize()) {
         fetched.push(1, if is_zero(page) { Content::Zeros } else { Content::Bytes });

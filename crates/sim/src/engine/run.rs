@@ -6,11 +6,14 @@
 use std::fmt;
 use std::rc::Rc;
 
-use faultless_mm::{ProcessId, Usage};
+use faultless_mm::{PageKind, ProcessId, Usage};
+use faultless_pages::{Bytes, Va, VaRange};
 use faultless_paging::core::{Ending, Event};
 use faultless_paging::page::PageRun;
+use faultless_paging::port::{Request, Supply};
 
 use super::Flaw;
+use super::port::Port;
 use super::program::Birth;
 use super::scene::Scene;
 use super::served::{REGION, Served};
@@ -94,14 +97,11 @@ impl Scene {
         let mut steps = 0;
         while steps <= STEPS_MAX && !self.is_over() {
             self.interfere(steps);
-            if !self.play.advance(&self.environment) && !self.is_over() {
-                // Nobody can go on; unless what happens next lets somebody.
-                let Some((_, order)) = self.turn.take() else { break };
-                self.turn = Some((0, order));
-                self.interfere(steps);
-                if !self.play.advance(&self.environment) {
-                    break;
-                }
+            // Nobody can go on, and nothing is due: whoever still runs waits for ever. Looked at
+            // before the end of serving lets everybody go.
+            let stuck = !self.play.advance(&self.environment);
+            if stuck && (self.programs_running.get() > 0 || !self.finishes()) {
+                break;
             }
             steps = self.play.steps();
             for history in &self.histories {
@@ -118,6 +118,12 @@ impl Scene {
         }
         let interleaving = record.then(|| self.story());
         Report { seed: self.seed, steps, kind, findings, interleaving }
+    }
+
+    /// Says whether somebody can go on now that no program runs.
+    fn finishes(&mut self) -> bool {
+        self.interfere(0);
+        self.play.advance(&self.environment) || self.is_over()
     }
 
     fn kind(&self) -> String {
@@ -186,8 +192,11 @@ impl Scene {
         let pages = PageRun::new(first, self.random.within(1..=self.cast.pages - first));
         // A child is single-threaded when it is served: who dropped its pages would be its parent.
         let Some(served) = self.pool.all().first().cloned() else { return };
-        if served.ended.get() || self.dead.get() {
+        if served.ended.get() || self.dead.get() || self.completing {
             return;
+        }
+        if self.cast.rival && self.random.happens(Odds::one_in(2)) {
+            return self.let_rival_install(pages.first.0);
         }
         // Nobody drops pages of another process.
         let event = match drops && self.cast.own && !self.cast.shared {
@@ -195,6 +204,25 @@ impl Scene {
             false => Event::Wish { region, pages },
         };
         served.step(&self.pool.clone(), event);
+    }
+
+    /// Has somebody else put a page there that holds what its source has.
+    fn let_rival_install(&mut self, page: u64) {
+        let Some(served) = self.pool.all().first().cloned() else { return };
+        let word = self.pool.source.borrow().words.get(usize::try_from(page).unwrap_or(0)).copied();
+        let (who, (_, fd)) = (self.rival, served.kept);
+        let (kernel, staging) = (self.kernel.clone(), self.rival_page);
+        let (at, page_bytes) = (served.memory.at(page), served.memory.page_bytes);
+        let (running, protect) = (Rc::clone(&self.pagers_running), served.tracked);
+        self.start(who, running, async move {
+            let word = word.unwrap_or(0).to_ne_bytes();
+            // Only a kill ends a store to one's own memory.
+            let _ = kernel.store(who, Va(staging), &word).await;
+            let range = VaRange::of(Va(at), Bytes(page_bytes));
+            let request = Request::Copy { range, from: Supply::Zeros, protect, wake: false };
+            // Whatever comes of it: it may be there by now, or all be over.
+            let _ = Port { kernel, who, fd }.perform(&request, staging).await;
+        });
     }
 
     fn carry_out(&mut self, order: Order, now: Step) {
@@ -292,6 +320,9 @@ impl Scene {
                 let closed = self.now(async move { kernel.close(who, fd).await });
                 closed.expect("the predecessor's descriptor is open");
             }
+            if self.cast.filled {
+                self.look_what_is_there(&served);
+            }
             let unheard = before.unheard.take();
             let mut actions = Vec::new();
             served.core.borrow_mut().wake_all(&mut actions);
@@ -299,6 +330,18 @@ impl Scene {
             if !unheard.is_empty() {
                 served.step(&self.pool, Event::Messages(&unheard));
             }
+        }
+    }
+
+    /// Has the engine know which pages are there.
+    fn look_what_is_there(&self, served: &Served) {
+        let there = |page: &u64| {
+            let at = Va(served.memory.at(*page));
+            let kind = self.kernel.page_kind(self.client, at);
+            matches!(kind, PageKind::Object | PageKind::ObjectProtected)
+        };
+        for page in (0..served.memory.pages).filter(there) {
+            served.core.borrow_mut().found(REGION, PageRun::new(page, 1));
         }
     }
 

@@ -51,6 +51,10 @@ pub(super) struct Cast {
     pub(super) filled: bool,
     /// Writes are told.
     pub(super) tracked: bool,
+    /// Somebody else puts pages there too, as a second pager does, or one that was slow to die.
+    /// Nothing is given up then, which only the pager would know; nor does the pager write to
+    /// memory that it takes for empty.
+    pub(super) rival: bool,
     pub(super) pages: u64,
     pub(super) workers: u64,
     pub(super) around: u64,
@@ -73,6 +77,9 @@ pub(super) struct Scene {
     pub(super) client: ThreadId,
     /// Keeps descriptors for the next worker.
     pub(super) supervisor: ThreadId,
+    /// Who puts pages there too, and from where.
+    pub(super) rival: ThreadId,
+    pub(super) rival_page: u64,
     /// The first thread of the pager's process, or the client's.
     pub(super) pager: ThreadId,
     pub(super) pager_threads: Vec<ThreadId>,
@@ -111,6 +118,7 @@ impl Cast {
             shared,
             filled: shared && fills,
             tracked: random.happens(Odds::one_in(2)),
+            rival: random.happens(Odds::one_in(4)) && !(shared && fills),
             pages: random.within(1..=SLOT),
             workers: random.within(1..=3),
             around: random.within(0..=4),
@@ -169,6 +177,8 @@ impl Scene {
             cast,
             client,
             supervisor,
+            rival: kernel.spawn_thread(supervisor),
+            rival_page: 0,
             pager: client,
             pager_threads: Vec::new(),
             object: None,
@@ -221,6 +231,7 @@ impl Scene {
         let client = self.client;
         let kernel = self.kernel.clone();
         self.now(async move { kernel.close(client, fd).await })?;
+        self.rival_page = self.map(self.supervisor, page_bytes, Behind::Anonymous)?;
         self.raise_pager()?;
         let table = Arc::new(PageTable::new(self.cast.pages));
         self.serve(&memory, &table, (self.supervisor, kept))?;
@@ -337,7 +348,7 @@ impl Scene {
     }
 
     fn start_programs(&mut self, memory: &Rc<Memory>, order: Order) {
-        let followed = matches!(order, Order::Complete | Order::Die);
+        let followed = matches!(order, Order::Complete | Order::Die) && !self.cast.rival;
         for number in 1..=self.random.within(1..=3) {
             let who = self.kernel.spawn_thread(self.client);
             // Whoever replaces a worker is not told where memory went, nor gets a child's descriptor.
@@ -365,10 +376,15 @@ impl Scene {
             random: Random::new(self.random.word()),
             deeds: self.random.within(4..=24),
             stores: Odds::one_in(u32::try_from(self.random.within(1..=4)).unwrap_or(1)),
-            discards: Odds::one_in(u32::try_from(self.random.within(0..=8)).unwrap_or(0)),
+            discards: self.discards(),
             moves: Odds::NEVER,
             forks: None,
         }
+    }
+
+    fn discards(&mut self) -> Odds {
+        let often = Odds::one_in(u32::try_from(self.random.within(0..=8)).unwrap_or(0));
+        if self.cast.rival { Odds::NEVER } else { often }
     }
 
     pub(super) fn start_program(&mut self, who: ThreadId, program: Program) {
