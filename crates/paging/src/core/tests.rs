@@ -434,7 +434,7 @@ fn runs_of_own_memory_are_moved_single_pages_and_shared_ones_copied() {
 #[test]
 fn shared_memory_is_filled_through_its_second_mapping_and_never_seen_half_filled() {
     let mut bench = Bench::new(Policy::default(), |spec| spec.ways = Ways::FILLED);
-    // Its neighbour's huge page may have put it into the page cache, as zeros: fetched all the same.
+    // Its neighbour's huge page may have put it into the page cache, as zeros: fetched anyway.
     let fault = Fault { at: at(3), kind: FaultKind::Minor, thread: None };
     let order = bench.hear(&[Message::Fault(fault)]).order();
     let requests = bench.brought(order).requests();

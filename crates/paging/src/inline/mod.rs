@@ -175,9 +175,8 @@ fn on_fault(fault: &FaultInfo) -> Handled {
         return Handled::No;
     }
     for slot in 0..SLOTS {
-        match with(slot, |memory| memory.resolve(fault)) {
-            Some(Some(handled)) => return handled,
-            Some(None) | None => {}
+        if let Some(Some(handled)) = with(slot, |memory| memory.resolve(fault)) {
+            return handled;
         }
     }
     Handled::No

@@ -23,7 +23,7 @@ fn uffd() -> Option<Arc<Uffd>> {
 fn memory(pages: u8, there: u8) -> Option<(Arc<Mapping>, Inline)> {
     let mapping = Mapping::anonymous(Bytes(u64::from(pages) * PAGE)).expect("room");
     let mapping = Arc::new(mapping);
-    let bytes: Vec<u8> = (0..there).flat_map(|page| [page + 1; PAGE as usize]).collect();
+    let bytes: Vec<u8> = (0..there).flat_map(|page| [page + 1; 4096]).collect();
     let source = Arc::new(source::Bytes::new(bytes, PageSize::KIB4));
     let inline = Inline::serve(uffd()?, Arc::clone(&mapping), source, 0).expect("free slots");
     Some((mapping, inline))

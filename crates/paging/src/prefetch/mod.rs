@@ -6,7 +6,7 @@
 //! | [`Sequential`] | the last few faults going upwards | scans |
 //! | [`Stride`] | two equal steps in a row | columns, interleaved buffers |
 //! | [`Majority`] | the step most of the last faults made | several patterns at once |
-//! | [`Replay`] | what was touched in earlier runs, in that order | restoring the same image again |
+//! | [`Replay`] | what was touched in earlier runs, in that order | restoring an image again |
 //!
 //! Guesses are wishes: the engine fetches them after what somebody waits for, as far as there is
 //! room, and forgets those it does not come to.

@@ -1,7 +1,8 @@
 //! No page is installed twice.
 //!
-//! Two pages may only be put at the same place if the first was given up or dropped in between: some
-//! discard or eviction was under way at some time between the first step of the one and the last of the other.
+//! Two pages may only be put at the same place if the first was given up or dropped in between:
+//! some discard or eviction was under way at some time between the first step of the one and the
+//! last of the other.
 
 use super::history::{Deed, History, What};
 

@@ -351,7 +351,8 @@ impl Scene {
         let followed = matches!(order, Order::Complete | Order::Die) && !self.cast.rival;
         for number in 1..=self.random.within(1..=3) {
             let who = self.kernel.spawn_thread(self.client);
-            // Whoever replaces a worker is not told where memory went, nor gets a child's descriptor.
+            // Whoever replaces a worker is not told where memory went, nor gets a child's
+            // descriptor.
             let first = number == 1 && followed;
             let forks = first && !self.cast.shared && self.random.happens(Odds::one_in(3));
             let moves = first && self.random.happens(Odds::one_in(2));
