@@ -16,8 +16,8 @@
 //! ```
 //!
 //! # Invariants
-//! - The userfaultfd stays open here for as long as the memory is used: if the server dies, accesses
-//!   wait, and never find zeros where content was to come.
+//! - The userfaultfd stays open here for as long as the memory is used: if the server dies,
+//!   accesses wait, and never find zeros where content was to come.
 #![deny(unsafe_code)]
 
 #[expect(unsafe_code, reason = "the raw pointers of C, and names that C can link to")]
