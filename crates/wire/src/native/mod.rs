@@ -18,7 +18,7 @@
 //! | 3 `AddRegions` | client | regions | – |
 //! | 4 `Prefetch` | client | address u64, length u64 | – |
 //! | 5 `Bye` | client | – | – |
-//! | 129 `Welcome` | server | version u32, flags u32, image length u64 | shared memory, if granted |
+//! | 129 `Welcome` | server | version u32, flags u32, image length u64 | memory, if granted |
 //! | 130 `Ready` | server | – | – |
 //! | 131 `Refused` | server | words | – |
 //! | 132 `Lost` | server | address u64, length u64, reason u32 | – |
