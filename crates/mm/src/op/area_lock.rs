@@ -51,7 +51,15 @@ impl Kernel {
 
     /// Locks the table that holds an address.
     pub(crate) async fn lock_table(&self, space: SpaceId, at: Va) -> Guard {
-        let span = self.state().spaces[space].table.span();
+        let span = self.state().profile.table_span();
         self.lock(Lock::Table(space, at.align_down(span)), Mode::Exclusive).await
+    }
+
+    /// Does so for a walk that found the address space some time ago: `None` when that is gone by
+    /// now.
+    pub(crate) async fn lock_table_left(&self, space: SpaceId, at: Va) -> Option<Guard> {
+        let table = self.lock_table(space, at).await;
+        let left = self.state().spaces.get(space).is_some();
+        left.then_some(table)
     }
 }

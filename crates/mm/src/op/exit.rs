@@ -4,14 +4,13 @@
 //! it until it is done.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use faultless_pages::{Va, VaRange};
 
 use crate::id::{FileId, ProcessId, SpaceId, ThreadId};
-use crate::kernel::{Guard, Kernel, State};
-use crate::process::{Space, TASK_END};
+use crate::kernel::{Kernel, State};
+use crate::process::TASK_END;
 use crate::sched::{Lock, Mode};
 
 impl Kernel {
@@ -60,7 +59,6 @@ impl Kernel {
         let whole = VaRange::new(Va(0), TASK_END);
         let guards = self.lock_areas(space, whole).await;
         self.zap_tables(space, whole).await;
-        let walks = self.keep_all_walks_out(space).await;
         {
             let mut state = self.state();
             state.take_areas(space, whole);
@@ -68,24 +66,8 @@ impl Kernel {
             state.spaces[space].gone = true;
             state.forget_space(space);
         }
-        drop(walks);
         drop(guards);
         map.release().await;
-    }
-
-    /// Keeps walks from every area of a space that is about to go.
-    async fn keep_all_walks_out(&self, space: SpaceId) -> Vec<Guard> {
-        let locks: BTreeSet<Lock> = {
-            let state = self.state();
-            let Space { areas, families, .. } = &state.spaces[space];
-            let shown = areas.all().filter_map(|area| area.object().map(Lock::Shown));
-            shown.chain(families.iter().copied().map(Lock::Root)).collect()
-        };
-        let mut guards = Vec::new();
-        for lock in locks {
-            guards.push(self.lock(lock, Mode::Exclusive).await);
-        }
-        guards
     }
 }
 

@@ -131,9 +131,12 @@ impl Kernel {
         let len = Bytes(hole.last - hole.first);
         let spots = self.lock_shown(hole.object, hole.first, len, Mode::Shared).await;
         for (space, range) in spots.ranges() {
-            let parts = self.state().spaces[*space].table.tables_in(*range);
+            let parts = match self.state().spaces.get(*space) {
+                Some(space) => space.table.tables_in(*range),
+                None => continue,
+            };
             for part in parts {
-                let table = self.lock_table(*space, part.start()).await;
+                let Some(table) = self.lock_table_left(*space, part.start()).await else { break };
                 self.state().drop_shown(*space, part, hole);
                 table.release().await;
             }

@@ -111,7 +111,9 @@ impl State {
     fn count_maps(&self, spots: &Spots, block: Block) -> Vec<u32> {
         let mut maps = alloc::vec![0; block.count];
         for (space, range) in spots.ranges() {
-            for (_, entry) in self.spaces[*space].table.small_in(*range) {
+            // A space that is gone maps nothing.
+            let Some(space) = self.spaces.get(*space) else { continue };
+            for (_, entry) in space.table.small_in(*range) {
                 if let Some(part) = entry.frame().and_then(|frame| block.part(frame)) {
                     maps[part] += 1;
                 }

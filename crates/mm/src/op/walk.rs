@@ -3,7 +3,8 @@
 //! # Concurrency
 //! MOVE changes the family of a page. A walk therefore reads the family, locks it, and reads it
 //! again: if it is another by now, the walk begins anew. Parents come before their children, as
-//! fork copies in that direction: an entry copied during a walk is still met.
+//! fork copies in that direction: an entry copied during a walk is still met. An address space that
+//! ends meanwhile waits for nobody: a walk passes over it.
 
 use alloc::vec::Vec;
 
@@ -124,7 +125,9 @@ impl Kernel {
         for (space, range) in &spots.ranges {
             for part in range.widen(span).chunks(span.bytes()) {
                 let Some(part) = part.intersect(*range) else { continue };
-                let table = self.lock_table(*space, part.start()).await;
+                let Some(table) = self.lock_table_left(*space, part.start()).await else {
+                    break;
+                };
                 {
                     let mut state = self.state();
                     for found in state.entries_of(*space, part, block) {
