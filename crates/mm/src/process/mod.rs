@@ -109,9 +109,13 @@ impl Kernel {
         self.state().threads[thread].privileged = false;
     }
 
-    /// Delivers a signal whose handler does nothing: what waits and can be interrupted is.
+    /// Delivers a signal whose handler does nothing: what waits and can be interrupted is. A thread
+    /// that is gone takes none.
     pub fn interrupt(&self, thread: ThreadId) {
-        self.state().threads[thread].signalled = true;
+        let mut state = self.state();
+        let Some(signalled) = state.threads.get_mut(thread) else { return };
+        signalled.signalled = true;
+        drop(state);
         self.tasks().interrupt(thread, false);
     }
 }
