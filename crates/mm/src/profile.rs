@@ -67,6 +67,10 @@ pub struct Profile {
     pub refuses_droppable: bool,
     /// A store to the huge page of zeros brings a huge page (6.13), not a base page.
     pub huge_zeros_grow: bool,
+    /// The pagemap tells of each page of a huge mapping what it knows of the first (seen on 6.18).
+    pub pagemap_tells_first_part: bool,
+    /// A huge page that is split leaves parts of zeros to the page of zeros (6.12).
+    pub split_drops_zeros: bool,
     /// `mremap` to a given place takes several areas along (6.17).
     pub moves_many_areas: bool,
     /// MOVE locks the family a page leaves, and walks of the reverse map need not lock the page
@@ -173,7 +177,9 @@ impl Profile {
             pending_event_in_out_field: since(6, 15),
             refuses_foreign_unregister: since(6, 17),
             refuses_droppable: since(6, 17),
+            split_drops_zeros: since(6, 12),
             moves_many_areas: since(6, 17),
+            pagemap_tells_first_part: since(6, 18),
             move_locks_family: !since(6, 18),
             move_batches: since(6, 18),
             empty_pool_exists: since(6, 18),

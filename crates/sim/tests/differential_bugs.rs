@@ -7,8 +7,9 @@ use faultless_mm::Profile;
 use faultless_sim::conform::Worlds;
 use faultless_sim::conform::model::ModelWorlds;
 use faultless_sim::differential::bug::Bug;
-use faultless_sim::differential::generate::{Palette, generate_race};
+use faultless_sim::differential::generate::generate_race;
 use faultless_sim::differential::hunt::{Catch, Hunt};
+use faultless_sim::differential::palette::Palette;
 
 /// Programs within which a bug must be found.
 const PROGRAMS: u64 = 3000;

@@ -18,6 +18,15 @@ pub enum Content {
 }
 
 impl Content {
+    /// Says whether there is nothing but zeros.
+    pub(crate) fn is_zero(&self) -> bool {
+        match self {
+            Content::Zero => true,
+            Content::Word(word) => *word == 0,
+            Content::Bytes(bytes) => bytes.iter().all(|byte| *byte == 0),
+        }
+    }
+
     /// Copies out, from `offset` on.
     pub(crate) fn read(&self, offset: usize, out: &mut [u8]) {
         match self {

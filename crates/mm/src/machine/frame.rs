@@ -53,6 +53,9 @@ pub(crate) struct Frame {
     pub(crate) slot: Option<SlotId>,
     /// Nobody needs the content unless it is stored to: reclaim may drop it.
     pub(crate) lazy: bool,
+    /// In an object: written to, so that reclaim must keep it. Stores through entries are noted
+    /// there first, and here when the entry goes.
+    pub(crate) dirty: bool,
 }
 
 const FRESH: Frame = Frame {
@@ -64,6 +67,7 @@ const FRESH: Frame = Frame {
     owner: Owner::Nobody,
     slot: None,
     lazy: false,
+    dirty: false,
 };
 
 /// Neighbouring frames.

@@ -72,11 +72,28 @@ impl Kernel {
             Advice::Populate { write } => self.populate_range(who, range, write).await,
             Advice::Collapse => self.collapse_range(space, range).await,
             Advice::PageOut => self.page_out(space, range).await,
-            Advice::Cold => self.state().may_age(space, range),
+            Advice::Cold => self.age_range(space, range).await,
             Advice::DontFork(_) | Advice::Mergeable | Advice::Huge(_) => {
                 self.change_traits(space, range, advice).await
             }
         }
+    }
+
+    /// Nothing of it shows but that huge pages are split of which it is only asked for a part.
+    /// Areas are checked one by one, as everywhere; holes are told at the end.
+    async fn age_range(&self, space: SpaceId, range: VaRange) -> Result<(), Errno> {
+        let map = self.lock(Lock::Mmap(space), Mode::Shared).await;
+        let (pieces, gapless) = self.state().pieces(space, range);
+        let mut result = Ok(());
+        for piece in pieces {
+            result = check_reclaim(&piece);
+            if result.is_err() {
+                break;
+            }
+            self.split_partly_covered(space, piece.range).await;
+        }
+        map.release().await;
+        result.and(if gapless { Ok(()) } else { Err(ENOMEM) })
     }
 
     async fn change_traits(
@@ -91,8 +108,8 @@ impl Kernel {
         for piece in pieces {
             let changed =
                 self.state().change_areas(space, piece.range, |area| advised(area, advice));
-            // Advice may be given again later.
-            changed.map_err(|_| EAGAIN)?;
+            // Where there is no room for more areas, advice may be given again later.
+            changed.map_err(|errno| if errno == ENOMEM { EAGAIN } else { errno })?;
         }
         drop(guards);
         map.release().await;
@@ -144,18 +161,17 @@ fn advised(area: &mut Area, advice: Advice) {
 }
 
 impl State {
-    /// Checks areas one by one, as everywhere; holes are told at the end.
-    fn may_age(&self, space: SpaceId, range: VaRange) -> Result<(), Errno> {
-        let (pieces, gapless) = self.pieces(space, range);
-        pieces.iter().try_for_each(check_reclaim)?;
-        if gapless { Ok(()) } else { Err(ENOMEM) }
-    }
-
     /// Says whether pages of an area may be dropped by this advice, as far as that is looked at
     /// before anybody is told of it.
     pub(crate) fn may_drop(&self, area: &Area, advice: Advice) -> Result<(), Errno> {
         let special = area.kind() == Some(Kind::Special);
         match advice {
+            Advice::Free if area.is_hugetlb() => Err(EINVAL),
+            Advice::DontNeed | Advice::DontNeedLocked
+                if !area.range.start().is_aligned(self.page_of(area)) =>
+            {
+                Err(EINVAL)
+            }
             Advice::DontNeedLocked if special => Err(EINVAL),
             Advice::DontNeedLocked => Ok(()),
             _ if area.traits.locked || special => Err(EINVAL),

@@ -27,7 +27,9 @@ impl Kernel {
             if self.state().may_unmap(space, tail).is_err() {
                 return heap.end();
             }
-            told = self.remove_range(space, tail).await;
+            if self.remove_range(space, tail, &mut told).await.is_err() {
+                return heap.end();
+            }
         } else if before < after && !self.state().grow_heap(space, VaRange::new(before, after)) {
             return heap.end();
         }
@@ -54,6 +56,7 @@ impl State {
             backing: Backing::Anonymous,
             linear: range.start().0,
             root: None,
+            inherited: false,
             traits: Traits::default(),
             registration: None,
         };

@@ -112,6 +112,7 @@ impl State {
         let Some(Cached::Swapped(slot)) = cached else { return Ok(()) };
         let content = self.machine.swap[slot].content.clone();
         let frame = self.machine.frames.allocate(content).ok_or(ENOMEM)?;
+        self.machine.frames[frame].dirty = true;
         self.enter_cache(object, offset, frame);
         self.machine.put_frame(frame);
         self.machine.put_slot(slot);

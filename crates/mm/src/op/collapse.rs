@@ -29,7 +29,10 @@ impl Kernel {
     async fn collapse_area(&self, space: SpaceId, range: VaRange) -> Result<(), Errno> {
         let Some(size) = self.state().profile.transparent_huge_page else { return Err(EINVAL) };
         let area = self.state().area(space, range.start()).ok_or(ENOMEM)?;
-        if !may_hold(&area, size) {
+        let (first, last) = (range.start().align_up(size), range.end().align_down(size));
+        // A range between two borders of huge pages is refused; one that touches a border and
+        // holds none is nothing to do.
+        if !may_hold(&area, size) || first > last {
             return Err(EINVAL);
         }
         let mut result = Ok(());
@@ -81,7 +84,7 @@ impl Kernel {
 fn may_hold(area: &Area, size: PageSize) -> bool {
     let distance = area.range.start().0.wrapping_sub(area.linear);
     let fits = area.is_anonymous() || distance.is_multiple_of(size.bytes().0);
-    let kind = area.kind() != Some(Kind::Regular);
+    let kind = area.kind() != Some(Kind::Regular) && !area.is_hugetlb();
     let used = !area.is_anonymous() || area.root.is_some();
     kind && used && fits && !area.traits.no_huge && inner(area.range, size).next().is_some()
 }

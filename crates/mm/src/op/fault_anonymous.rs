@@ -20,6 +20,10 @@ impl Kernel {
         if !self.state().is_unpopulated(access) {
             return Fault::Retry;
         }
+        if self.state().room_for_huge(access, area).is_some() {
+            // Even a load, and one that is only told.
+            self.state().claim_family(access.space, area);
+        }
         if area.reports(register::MISSING) {
             self.state().look_into_table(access, area);
             table.release().await;

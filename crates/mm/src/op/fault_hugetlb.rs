@@ -151,7 +151,12 @@ impl State {
     }
 
     /// Copies a page for an entry that is to map the copy in its place.
-    fn replace_by_pool(&mut self, access: &Access, area: &Area, old: Mapped) -> Option<FrameId> {
+    pub(crate) fn replace_by_pool(
+        &mut self,
+        access: &Access,
+        area: &Area,
+        old: Mapped,
+    ) -> Option<FrameId> {
         let copy = self.copy_from_pool(self.frames_of(area), old.frame)?;
         let at = self.page_at(area, access.at);
         self.adopt(access.space, at, copy);

@@ -113,6 +113,7 @@ impl State {
     fn inherit(&mut self, child: SpaceId, area: &Area, registration: Option<Registration>) -> Area {
         let mut copy = Area { id: self.new_area(), registration, ..*area };
         copy.traits.locked = false;
+        copy.inherited = copy.root.is_some();
         if let Some(root) = copy.root {
             self.roots[root].spaces.insert(child);
             self.spaces[child].families.insert(root);

@@ -82,19 +82,16 @@ impl Kernel {
         let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
         self.state().may_map(space, &request, len)?;
         let draft = self.state().draft(who, &request, len)?;
-        let raised = if request.fixed {
-            self.remove_range(space, draft.range).await
+        let mut told = alloc::vec::Vec::new();
+        let room = if request.fixed {
+            self.remove_range(space, draft.range, &mut told).await
         } else {
-            alloc::vec::Vec::new()
+            Ok(())
         };
-        {
-            let mut state = self.state();
-            state.spaces[space].areas.insert(draft);
-            state.merge_areas(space, draft.range);
-        }
+        let mapped = self.state().enter_draft(space, draft, room);
         map.release().await;
-        self.announce_all(who, raised).await;
-        Ok(draft.range.start())
+        self.announce_all(who, told).await;
+        mapped.map(|()| draft.range.start())
     }
 
     /// Finds a page the kernel itself has mapped, of raw frames; maps it the first time.
@@ -122,6 +119,7 @@ impl Kernel {
             backing: Backing::Object { object, kind: Kind::Special },
             linear: 0,
             root: None,
+            inherited: false,
             traits: Traits::default(),
             registration: None,
         });
@@ -141,7 +139,32 @@ impl State {
         }
     }
 
-    /// The area a request asks for; its object is counted.
+    /// Adds an area where there is room, or lets its object go. Only now hugetlb memory looks at
+    /// the offset: what was mapped there is gone already. It grows to what is mapped for writing.
+    fn enter_draft(
+        &mut self,
+        space: SpaceId,
+        draft: Area,
+        room: Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let fits = Va(draft.linear).is_aligned(self.page_of(&draft));
+        let entered = room.and(if fits { Ok(()) } else { Err(EINVAL) });
+        if let Some(object) = draft.object() {
+            if entered.is_err() {
+                self.machine.put_object(object);
+            } else if draft.is_hugetlb() && draft.protection.write {
+                let size = &mut self.machine.objects[object].size;
+                *size = (*size).max(draft.linear + draft.range.len().0);
+            }
+        }
+        entered?;
+        self.spaces[space].areas.insert(draft);
+        self.merge_areas(space, draft.range);
+        Ok(())
+    }
+
+    /// The area a request asks for; its object is counted. Memory of the hugetlb pool is rounded up
+    /// to its pages.
     fn draft(&mut self, who: ThreadId, request: &MapRequest, len: Bytes) -> Result<Area, Errno> {
         let page = self.profile.page_size;
         let (backing, offset, may_write) = self.behind(who, request, len)?;
@@ -149,16 +172,16 @@ impl State {
             Backing::Object { kind: Kind::Hugetlb(size), .. } => size,
             _ => page,
         };
+        let len = Bytes(Va(len.0).align_up(align).0);
         let space = self.space_of(who);
         let placed = if request.fixed {
             let end = request.at.0.checked_add(len.0).ok_or(ENOMEM);
             match end {
-                _ if !request.at.is_aligned(align) || !Va(len.0).is_aligned(align) => Err(EINVAL),
+                _ if !request.at.is_aligned(align) => Err(EINVAL),
                 Ok(end) if end <= TASK_END.0 => Ok(request.at),
                 _ => Err(ENOMEM),
             }
         } else {
-            let len = Bytes(Va(len.0).align_up(align).0);
             self.spaces[space].areas.gap(len, align).ok_or(ENOMEM)
         };
         let start = match (placed, backing) {
@@ -171,13 +194,14 @@ impl State {
         };
         Ok(Area {
             id: self.new_area(),
-            range: VaRange::of(start, Bytes(Va(len.0).align_up(align).0)),
+            range: VaRange::of(start, len),
             protection: request.protection,
             may_write,
             shared: request.shared,
             backing,
             linear: if backing == Backing::Anonymous { start.0 } else { offset },
             root: None,
+            inherited: false,
             traits: Traits {
                 droppable: request.droppable,
                 grows_down: request.grows_down,

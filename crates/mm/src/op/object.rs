@@ -159,6 +159,7 @@ impl Kernel {
             {
                 let mut state = self.state();
                 let (page, identities) = (state.profile.page_size, state.profile.identities);
+                state.machine.frames[frame].dirty = true;
                 let content = &mut state.machine.frames[frame].content;
                 content.write(page, piece.within, &bytes[piece.from..piece.to], identities);
             }

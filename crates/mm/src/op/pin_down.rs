@@ -16,11 +16,33 @@ impl Kernel {
     /// # Errors
     /// EINVAL, ENOMEM where nothing is mapped or a page cannot be had.
     pub async fn lock_memory(&self, who: ThreadId, at: Va, len: Bytes) -> Result<(), Errno> {
-        let page = self.state().profile.page_size;
-        let start = at.align_down(page);
+        match self.set_locked(who, at, len, true).await? {
+            Some(range) => self.populate_locked(who, range).await.map_err(|_| ENOMEM),
+            None => Ok(()),
+        }
+    }
+
+    /// `munlock(2)`: lets pages go again, as far as everything is mapped.
+    ///
+    /// # Errors
+    /// EINVAL, ENOMEM where nothing is mapped.
+    pub async fn unlock_memory(&self, who: ThreadId, at: Va, len: Bytes) -> Result<(), Errno> {
+        self.set_locked(who, at, len, false).await.map(|_| ())
+    }
+
+    /// Marks the areas of a range up to the first hole; returns the range in whole pages, unless it
+    /// is empty. Memory of the hugetlb pool stays anyway, and is not marked.
+    async fn set_locked(
+        &self,
+        who: ThreadId,
+        at: Va,
+        len: Bytes,
+        locked: bool,
+    ) -> Result<Option<VaRange>, Errno> {
+        let start = at.align_down(self.state().profile.page_size);
         let len = Bytes(at.0 - start.0 + len.0);
         if len.0 == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let range = self.state().page_range(start, len)?;
         let space = self.state().space_of(who);
@@ -28,23 +50,22 @@ impl Kernel {
         let guards = self.lock_areas(space, range).await;
         let (pieces, gapless) = self.state().pieces(space, range);
         let mut next = range.start();
-        for piece in pieces.iter().take_while(|piece| {
-            let joined = piece.range.start() == next;
+        for piece in pieces {
+            if piece.range.start() != next {
+                break;
+            }
             next = piece.range.end();
-            joined
-        }) {
-            self.state().change_areas(space, piece.range, |area| area.traits.locked = true)?;
+            self.state().change_areas(space, piece.range, |area| {
+                area.traits.locked = locked && !area.is_hugetlb();
+            })?;
         }
         drop(guards);
         map.release().await;
-        if !gapless {
-            return Err(ENOMEM);
-        }
-        self.populate_locked(who, range).await.map_err(|_| ENOMEM)
+        if gapless { Ok(Some(range)) } else { Err(ENOMEM) }
     }
 
     /// Populates as `mlock` does: for stores where private memory allows them.
-    async fn populate_locked(&self, who: ThreadId, range: VaRange) -> Result<(), Errno> {
+    pub(crate) async fn populate_locked(&self, who: ThreadId, range: VaRange) -> Result<(), Errno> {
         let space = self.state().space_of(who);
         let (pieces, _) = self.state().pieces(space, range);
         for piece in pieces {

@@ -14,7 +14,8 @@ impl Kernel {
     /// `mprotect(2)`. Areas before one that is refused are changed.
     ///
     /// # Errors
-    /// EINVAL, ENOMEM where nothing is mapped, EACCES for what was opened for reading.
+    /// EINVAL, ENOMEM where nothing is mapped, EACCES for what was opened for reading. A page of
+    /// the hugetlb pool is not cut: EINVAL.
     pub async fn protect(
         &self,
         who: ThreadId,

@@ -26,7 +26,8 @@ struct Hole {
     /// Offsets of the first page and of the one behind the last.
     first: u64,
     last: u64,
-    /// Private copies too, as of what lies beyond the end of an object.
+    /// Private copies too, as of what lies beyond the end of an object, or in a hole of the
+    /// hugetlb pool.
     copies: bool,
 }
 
@@ -89,7 +90,9 @@ impl Kernel {
         let step = self.state().object_page(object);
         let (first, last) = (Va(offset).align_up(step).0, Va(end).align_down(step).0);
         if first < last {
-            self.make_hole(Hole { object, first, last, copies: false }).await;
+            // Of the hugetlb pool private copies go too.
+            let copies = step != self.state().profile.page_size;
+            self.make_hole(Hole { object, first, last, copies }).await;
         }
         self.zero_part(object, offset, first.min(end)).await?;
         self.zero_part(object, last.max(first), end).await?;
@@ -107,6 +110,7 @@ impl Kernel {
                 let mut state = self.state();
                 let page = state.profile.page_size;
                 let zeros = alloc::vec![0; piece.to - piece.from];
+                state.machine.frames[frame].dirty = true;
                 state.machine.frames[frame].content.write(page, piece.within, &zeros, false);
             }
             folio.release().await;
@@ -192,7 +196,13 @@ impl State {
     /// Drops the entries of a part of a table, if it still shows the object.
     fn drop_shown(&mut self, space: SpaceId, part: VaRange, hole: Hole) {
         let Some(area) = self.area(space, part.start()) else { return };
-        if area.object() == Some(hole.object) {
+        if area.object() != Some(hole.object) {
+            return;
+        }
+        if area.is_hugetlb() && hole.last == END {
+            // Beyond the end of hugetlb memory markers go, too.
+            self.zap_range(space, part, |_| true);
+        } else {
             self.drop_entries(space, &area, part, hole.copies);
         }
     }

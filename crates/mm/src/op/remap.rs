@@ -39,24 +39,43 @@ impl Kernel {
         let request = self.state().check_remap(request)?;
         let space = self.state().space_of(who);
         let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
-        let old = VaRange::of(request.from, request.len);
         let mut told = Vec::new();
-        let result = if let (Some(to), true) = (request.to, self.moves_many(&request)) {
-            self.move_areas(space, &request, to, &mut told).await
-        } else if request.to.is_some() || request.dont_unmap {
-            self.move_area(space, &request, &mut told).await
+        let result = self.remap_locked(space, request, &mut told).await;
+        map.release().await;
+        if let Ok(start) = result
+            && request.len < request.new_len
+            && self.state().area(space, start).is_some_and(|area| area.traits.locked)
+        {
+            let tail = VaRange::new(start.add(request.len), start.add(request.new_len));
+            // What cannot be brought now is brought when it is used.
+            let _ = self.populate_locked(who, tail).await;
+        }
+        self.announce_all(who, told).await;
+        result
+    }
+
+    async fn remap_locked(
+        &self,
+        space: SpaceId,
+        request: RemapRequest,
+        told: &mut Vec<Announcement>,
+    ) -> Result<Va, Errno> {
+        if let (Some(to), true) = (request.to, self.moves_many(&request)) {
+            return self.move_areas(space, &request, to, told).await;
+        }
+        let request = self.state().in_whole_pages(space, request)?;
+        let old = VaRange::of(request.from, request.len);
+        if request.to.is_some() || request.dont_unmap {
+            self.move_area(space, &request, told).await
         } else if request.new_len <= request.len {
-            self.shrink(space, old, request.new_len, &mut told).await
+            self.shrink(space, old, request.new_len, told).await
         } else {
             match self.grow_in_place(space, old, request.new_len).await {
                 Some(grown) => grown,
-                None if request.may_move => self.move_area(space, &request, &mut told).await,
+                None if request.may_move => self.move_area(space, &request, told).await,
                 None => Err(ENOMEM),
             }
-        };
-        map.release().await;
-        self.announce_all(who, told).await;
-        result
+        }
     }
 
     /// Since 6.17 a move to a given place that changes no length may take several areas along.
@@ -87,6 +106,7 @@ impl Kernel {
             let target = to.add(part.start().since(old.start()));
             let (from, len) = (part.start(), part.len());
             let single = RemapRequest { from, len, new_len: len, to: Some(target), ..*request };
+            let single = self.state().in_whole_pages(space, single)?;
             self.move_area(space, &single, told).await?;
         }
         Ok(to)
@@ -104,7 +124,7 @@ impl Kernel {
         }
         if new_len < old.len() {
             let tail = VaRange::new(old.start().add(new_len), old.end());
-            told.extend(self.remove_range(space, tail).await);
+            self.remove_range(space, tail, told).await?;
         }
         Ok(old.start())
     }
@@ -155,10 +175,10 @@ impl Kernel {
             let looked_at = if early { request.len.0.min(request.new_len.0) } else { 1 };
             self.state().movable(space, VaRange::of(old.start(), Bytes(looked_at)))?;
             let target = VaRange::of(to, request.new_len);
-            told.extend(self.remove_range(space, target).await);
+            self.remove_range(space, target, told).await?;
             if request.new_len < request.len {
                 let tail = VaRange::new(old.start().add(request.new_len), old.end());
-                shrunk.extend(self.remove_range(space, tail).await);
+                self.remove_range(space, tail, &mut shrunk).await?;
             }
         }
         let kept = Bytes(request.len.0.min(request.new_len.0));
@@ -177,7 +197,7 @@ impl Kernel {
         if request.dont_unmap {
             self.state().forget_family(space, old_kept)?;
         } else {
-            told.extend(self.remove_range(space, old_kept).await);
+            self.remove_range(space, old_kept, told).await?;
         }
         Ok(new.start())
     }
@@ -212,6 +232,22 @@ impl State {
         Ok(RemapRequest { len, new_len, ..request })
     }
 
+    /// The request as memory of the hugetlb pool takes it: in whole pages, without growing, leaving
+    /// nothing behind. Other memory takes any.
+    fn in_whole_pages(&self, space: SpaceId, request: RemapRequest) -> Result<RemapRequest, Errno> {
+        let Some(area) = self.area(space, request.from).filter(Area::is_hugetlb) else {
+            return Ok(request);
+        };
+        let page = self.page_of(&area);
+        let [len, new_len] = [request.len, request.new_len].map(|len| Va(len.0).align_up(page).0);
+        let aligned =
+            request.from.is_aligned(page) && request.to.is_none_or(|to| to.is_aligned(page));
+        if !aligned || new_len > len || request.dont_unmap {
+            return Err(EINVAL);
+        }
+        Ok(RemapRequest { len: Bytes(len), new_len: Bytes(new_len), ..request })
+    }
+
     /// The area that holds a range, which must not leave it.
     fn movable(&self, space: SpaceId, range: VaRange) -> Result<Area, Errno> {
         let area = self.area(space, range.start()).ok_or(EFAULT)?;
@@ -241,12 +277,14 @@ impl State {
         self.spaces[space].areas.insert(area);
     }
 
-    /// An area that was emptied by a move has no pages, so it begins a family of its own.
+    /// What was left behind is not locked any more, the area it belongs to in whole. An area that
+    /// was emptied whole has no pages, so it begins a family of its own.
     fn forget_family(&mut self, space: SpaceId, range: VaRange) -> Result<(), Errno> {
-        self.change_areas(space, range, |area| {
-            if area.is_anonymous() {
-                area.root = None;
-                area.linear = area.range.start().0;
+        let Some(left) = self.area(space, range.start()) else { return Ok(()) };
+        self.change_areas(space, left.range, |area| {
+            area.traits.locked = false;
+            if area.is_anonymous() && left.range == range {
+                (area.root, area.inherited) = (None, false);
             }
         })
     }

@@ -1,5 +1,6 @@
 //! Splitting: a huge entry becomes base entries, a huge page base pages.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use faultless_pages::{Bytes, Va, VaRange};
@@ -8,7 +9,8 @@ use crate::errno::{EBUSY, Errno};
 use crate::id::{FrameId, SpaceId, ThreadId};
 use crate::kernel::{Kernel, State};
 use crate::machine::{Block, Owner};
-use crate::op::walk::Spots;
+use crate::op::walk::{Met, Spots};
+use crate::process::Entry;
 use crate::sched::{Lock, Mode};
 
 impl Kernel {
@@ -47,13 +49,56 @@ impl Kernel {
         }
         self.freeze(&spots, block, true).await;
         let split = self.state().split_frozen(&spots, block, keep);
+        if split.is_ok() && self.state().profile.split_drops_zeros {
+            self.visit_mappings(&spots, block, State::drop_zero_part).await;
+        }
         self.thaw(&spots, block, block).await;
         spots.release().await;
         split
     }
+
+    /// Splits huge pages of which advice is only about a part. One that others map too, or that
+    /// does not let itself be split, is left alone.
+    pub(crate) async fn split_partly_covered(&self, space: SpaceId, range: VaRange) {
+        let held = self.state().hold_partly_covered(space, range);
+        for frame in held {
+            let head = self.state().machine.frames.head(frame);
+            if let Some(folio) = self.try_lock(Lock::Folio(head), Mode::Exclusive) {
+                // A refusal means that the page stays as it is.
+                let _ = self.split_page(head, frame).await;
+                folio.release().await;
+            }
+            self.state().machine.put_frame(frame);
+        }
+    }
 }
 
 impl State {
+    /// A frame of each huge page that lies partly in a range and is mapped by nobody else, with a
+    /// use more.
+    fn hold_partly_covered(&mut self, space: SpaceId, range: VaRange) -> Vec<FrameId> {
+        let table = &self.spaces[space].table;
+        let span = table.span().bytes();
+        let cut = table.huge_in(range).filter(|(at, _)| !range.covers(VaRange::of(*at, span)));
+        let cut = cut.filter_map(|(_, entry)| entry.frame()).map(|frame| (frame, 0));
+        let small = table.small_in(range).filter_map(|(_, entry)| entry.frame());
+        let small = small.filter(|frame| self.machine.frames.is_transparent(*frame));
+        // By head: a frame of it, and how many base entries in the range map it.
+        let mut pages: BTreeMap<FrameId, (FrameId, u32)> = cut.map(|one| (one.0, one)).collect();
+        for frame in small {
+            pages.entry(self.machine.frames.head(frame)).or_insert((frame, 0)).1 += 1;
+        }
+        let mut held = Vec::new();
+        for (head, (frame, covered)) in pages {
+            let count = u32::try_from(self.machine.frames.count(head)).unwrap_or(u32::MAX);
+            if covered < count && !self.is_mapped_elsewhere(space, head) {
+                self.machine.frames.get(frame);
+                held.push(frame);
+            }
+        }
+        held
+    }
+
     /// Splits the transparent huge entry that an address lies inside of, not at the start of.
     pub(crate) fn split_huge_at(&mut self, space: SpaceId, at: Va) {
         let span = self.spaces[space].table.span();
@@ -105,6 +150,16 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Maps the page of zeros in place of a part that holds nothing else, unless it must stay.
+    fn drop_zero_part(&mut self, met: Met) {
+        let Entry::Migrating(mapped) = met.entry else { return };
+        let locked = self.area(met.space, met.at).is_some_and(|area| area.traits.locked);
+        if !locked && self.machine.frames[mapped.frame].content.is_zero() {
+            self.replace_met(met, Entry::Zero { uffd_wp: mapped.uffd_wp });
+            self.machine.unmap_frame(mapped.frame);
+        }
     }
 
     /// How many entries map each frame of a block.

@@ -63,7 +63,7 @@ impl Kernel {
     }
 
     async fn reclaim_locked(&self, head: FrameId, frame: FrameId) -> bool {
-        if self.state().machine.frames[head].pins > 0 {
+        if self.state().is_kept_by_pins(head) {
             return false;
         }
         let (mut part, mut second) = (head, None);
@@ -123,17 +123,19 @@ enum Destination {
 }
 
 impl State {
+    /// Says whether a page is pinned and private: one of an object is pinned, too, but loses its
+    /// entries all the same.
+    fn is_kept_by_pins(&self, head: FrameId) -> bool {
+        let page = &self.machine.frames[head];
+        page.pins > 0 && matches!(page.owner, Owner::Anon { .. })
+    }
+
     /// The page behind an address, with a use more, if this entry alone maps it.
     fn hold_unshared(&mut self, space: SpaceId, at: Va) -> Option<FrameId> {
         let Entry::Present(Mapped { frame, .. }) = self.part_entry(space, at)? else {
             return None;
         };
-        let huge = self.spaces[space].table.huge(at).is_some();
-        let head = self.machine.frames.head(frame);
-        let parts = u32::try_from(self.machine.frames.count(head)).ok()?;
-        let shared =
-            self.machine.frames[head].maps > parts || (huge && self.machine.frames[head].maps > 1);
-        if shared {
+        if self.is_mapped_elsewhere(space, self.machine.frames.head(frame)) {
             return None;
         }
         self.machine.frames.get(frame);
@@ -193,12 +195,14 @@ impl State {
     /// Takes the entry of a page of an object away; protection leaves its marker.
     fn unmap_shared(&mut self, met: Met) {
         self.zap(met.space, met.at);
-        if met.entry.uffd_wp() {
+        let reported = self.area(met.space, met.at).is_some_and(|area| area.reports_wp());
+        if reported && met.entry.uffd_wp() {
             self.set(met.space, met.at, Entry::Marker(Marker::WriteProtected));
         }
     }
 
-    /// Moves a page of an object's cache to swap, if nobody else uses it.
+    /// Moves a page of an object's cache to swap, if nobody else uses it. One nobody wrote to is
+    /// as good as a hole, and becomes one.
     fn swap_cached(&mut self, object: ObjectId, offset: u64, frame: FrameId) -> bool {
         // It may be gone by now, with all its pages.
         let Some(of) = self.machine.objects.get(object) else { return false };
@@ -209,10 +213,14 @@ impl State {
         if !swaps || !held || page.uses != 2 {
             return false;
         }
-        let content = page.content.clone();
-        let Some(slot) = self.machine.swap.allocate(content) else { return false };
-        self.machine.swap[slot].uses = 1;
-        self.machine.objects[object].pages.insert(offset, Cached::Swapped(slot));
+        if page.dirty {
+            let content = page.content.clone();
+            let Some(slot) = self.machine.swap.allocate(content) else { return false };
+            self.machine.swap[slot].uses = 1;
+            self.machine.objects[object].pages.insert(offset, Cached::Swapped(slot));
+        } else {
+            self.machine.objects[object].pages.remove(&offset);
+        }
         self.machine.frames[frame].owner = Owner::Nobody;
         self.machine.put_frame(frame);
         true

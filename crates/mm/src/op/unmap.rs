@@ -15,23 +15,43 @@ impl Kernel {
     /// `munmap(2)`.
     ///
     /// # Errors
-    /// EINVAL for an impossible range, ENOMEM where one area too many would be left.
+    /// EINVAL for an impossible range, and for one that cuts a page of the hugetlb pool; ENOMEM
+    /// where one area too many would be left.
     pub async fn unmap(&self, who: ThreadId, at: Va, len: Bytes) -> Result<(), Errno> {
         let range = self.state().page_range(at, len)?;
         let space = self.state().space_of(who);
         let map = self.lock(Lock::Mmap(space), Mode::Exclusive).await;
         self.state().may_unmap(space, range)?;
-        let raised = self.remove_range(space, range).await;
+        let mut told = Vec::new();
+        let removed = self.remove_range(space, range, &mut told).await;
         map.release().await;
-        self.announce_all(who, raised).await;
-        Ok(())
+        self.announce_all(who, told).await;
+        removed
     }
 
-    /// Takes areas and pages of a range away, under the map's lock; returns the events that are
-    /// to be told once it is given back.
-    pub(crate) async fn remove_range(&self, space: SpaceId, range: VaRange) -> Vec<Announcement> {
+    /// Takes areas and pages of a range away, under the map's lock; adds the events that are to be
+    /// told once it is given back.
+    ///
+    /// # Errors
+    /// EINVAL where the range cuts a page of the hugetlb pool: nothing is taken away then, but
+    /// what lies before a cut at the end is told all the same.
+    pub(crate) async fn remove_range(
+        &self,
+        space: SpaceId,
+        range: VaRange,
+        told: &mut Vec<Announcement>,
+    ) -> Result<(), Errno> {
+        self.state().may_cut(space, range.start())?;
         let mut guards = self.lock_areas(space, range).await;
-        let raised = self.raise_unmap(space, range).await;
+        let (told_of, whole) = {
+            let state = self.state();
+            let whole = state.may_cut(space, range.end());
+            let cut = state.area(space, range.end()).map_or(range.end(), |area| area.range.start());
+            let cut = cut.max(range.start());
+            (if whole.is_ok() { range.end() } else { cut }, whole)
+        };
+        told.extend(self.raise_unmap(space, range, told_of).await);
+        whole?;
         guards.extend(self.cut_area(space, range.start()));
         guards.extend(self.cut_area(space, range.end()));
         // Pages go first, and areas when no entry is left: until then a walk finds what maps a
@@ -44,7 +64,7 @@ impl Kernel {
             state.drop_tables(space, range);
         }
         drop(guards);
-        raised
+        Ok(())
     }
 
     /// Cuts the area that holds an address there; the second part is locked as the first is.
@@ -72,6 +92,15 @@ impl Kernel {
 }
 
 impl State {
+    /// Checks that an area may be cut at an address: not inside a page of the hugetlb pool.
+    ///
+    /// # Errors
+    /// EINVAL.
+    pub(crate) fn may_cut(&self, space: SpaceId, at: Va) -> Result<(), Errno> {
+        let cuts = |area: &Area| area.range.start() < at && !at.is_aligned(self.page_of(area));
+        if self.area(space, at).is_some_and(|area| cuts(&area)) { Err(EINVAL) } else { Ok(()) }
+    }
+
     /// The pages of a range, checked as `munmap` does: aligned start, nothing beyond the end.
     pub(crate) fn page_range(&self, at: Va, len: Bytes) -> Result<VaRange, Errno> {
         let page = self.profile.page_size;

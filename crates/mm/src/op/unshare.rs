@@ -24,8 +24,35 @@ impl Kernel {
 }
 
 impl State {
+    /// A page of the hugetlb pool is copied whole; a transparent huge page that is not to be had
+    /// alone is split first.
+    fn unshare_huge(&mut self, access: &Access) {
+        let Some(Entry::Present(mapped)) = self.spaces[access.space].table.huge(access.at) else {
+            return;
+        };
+        let anonymous = matches!(self.machine.frames[mapped.frame].owner, Owner::Anon { .. });
+        let Some(area) = self.area(access.space, access.at).filter(|_| anonymous) else { return };
+        if mapped.exclusive {
+            return;
+        }
+        let alone = self.machine.frames[mapped.frame].uses == 1;
+        let frame = match (alone, area.is_hugetlb()) {
+            (true, _) => Some(mapped.frame),
+            (false, true) => self.replace_by_pool(access, &area, mapped),
+            (false, false) => {
+                self.split_huge(access.space, access.at);
+                None
+            }
+        };
+        if let Some(frame) = frame {
+            let own = Entry::Present(Mapped { frame, exclusive: true, ..mapped });
+            self.spaces[access.space].table.set_huge(access.at, Some(own));
+        }
+    }
+
     /// The copy is mapped as the page was: it is not for a store.
     fn unshare_page(&mut self, access: &Access) {
+        self.unshare_huge(access);
         let table = &self.spaces[access.space].table;
         let Some(entry @ Entry::Present(mapped)) = table.small(access.at) else { return };
         let head = self.machine.frames.head(mapped.frame);

@@ -176,6 +176,18 @@ impl State {
         self.ranges_in_family(root, linear, self.bytes_of(head))
     }
 
+    /// Says whether others than one address space map a page or a part of it.
+    pub(crate) fn is_mapped_elsewhere(&self, space: SpaceId, head: FrameId) -> bool {
+        let block = self.machine.frames.block(head);
+        if block.count == 1 {
+            return self.machine.frames[head].maps > 1;
+        }
+        let Some(root) = self.family_of(head) else { return false };
+        let ranges = self.family_ranges(head, root);
+        let mut others = ranges.into_iter().filter(|(other, _)| *other != space);
+        others.any(|(other, range)| !self.entries_of(other, range, block).is_empty())
+    }
+
     /// Bytes of the page with this head.
     pub(crate) fn bytes_of(&self, head: FrameId) -> Bytes {
         Bytes(self.profile.page().0 * self.machine.frames.count(head) as u64)

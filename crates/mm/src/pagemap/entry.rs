@@ -17,7 +17,8 @@ impl Kernel {
         let state = self.state();
         let space = state.space_of(who);
         let page = state.profile.page();
-        (0..pages).map(|index| state.pagemap_word(space, at.add(Bytes(index * page.0)))).collect()
+        let places = (0..pages).map(|index| at.add(Bytes(index * page.0)));
+        places.map(|place| state.pagemap_word(space, state.told_by(space, at, place))).collect()
     }
 
     /// Bytes of the area at an address that transparent huge pages map.
@@ -37,6 +38,13 @@ impl Kernel {
 }
 
 impl State {
+    /// The page whose word is told of a page: in a huge mapping the first that is read of it.
+    fn told_by(&self, space: SpaceId, first: Va, at: Va) -> Va {
+        let table = &self.spaces[space].table;
+        let huge = self.profile.pagemap_tells_first_part && table.huge(at).is_some();
+        if huge { at.align_down(table.span()).max(first) } else { at }
+    }
+
     fn pagemap_word(&self, space: SpaceId, at: Va) -> u64 {
         let Some(entry) = self.entry(space, at) else { return 0 };
         let wp = if entry.uffd_wp() { pagemap::UFFD_WP } else { 0 };

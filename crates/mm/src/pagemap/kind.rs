@@ -2,24 +2,30 @@
 
 use faultless_pages::Va;
 
-use crate::id::ThreadId;
+use crate::id::{SpaceId, ThreadId};
 use crate::kernel::{Kernel, State};
-use crate::machine::Owner;
-use crate::process::{Entry, Mapped, Marker};
+use crate::machine::{Cached, Owner};
+use crate::process::{Area, Entry, Mapped, Marker};
 
 /// What there is at a page: every kind of entry operations tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PageKind {
     /// No area.
     Unmapped,
+    /// No entry, no table it could stand in, and nothing behind it.
+    NoTable,
     /// No entry, and nothing behind it.
     None,
     /// No entry; the object has the page.
     Behind,
+    /// No entry; the object has the page in swap.
+    BehindSwapped,
     /// An anonymous page nobody else may have.
     Own,
     /// The same, write-protected by a userfaultfd.
     OwnProtected,
+    /// An anonymous page nobody else may have, pinned.
+    Pinned,
     /// An anonymous page others may have too.
     Shared,
     /// The same, write-protected.
@@ -36,6 +42,14 @@ pub enum PageKind {
     Huge,
     /// The same, write-protected.
     HugeProtected,
+    /// A transparent huge page others may have too.
+    HugeShared,
+    /// The same, write-protected.
+    HugeSharedProtected,
+    /// The huge page of zeros.
+    HugeZero,
+    /// The same, write-protected.
+    HugeZeroProtected,
     /// A page of the hugetlb pool.
     Hugetlb,
     /// The same, write-protected.
@@ -46,6 +60,8 @@ pub enum PageKind {
     SwappedProtected,
     /// A page in swap others may have too.
     SwappedShared,
+    /// The same, write-protected.
+    SwappedSharedProtected,
     /// A marker that protects what will come.
     Marker,
     /// A lost page.
@@ -60,10 +76,13 @@ impl PageKind {
     /// Every kind an operation can find.
     pub const ALL: &[PageKind] = &[
         PageKind::Unmapped,
+        PageKind::NoTable,
         PageKind::None,
         PageKind::Behind,
+        PageKind::BehindSwapped,
         PageKind::Own,
         PageKind::OwnProtected,
+        PageKind::Pinned,
         PageKind::Shared,
         PageKind::SharedProtected,
         PageKind::Object,
@@ -72,11 +91,16 @@ impl PageKind {
         PageKind::ZeroProtected,
         PageKind::Huge,
         PageKind::HugeProtected,
+        PageKind::HugeShared,
+        PageKind::HugeSharedProtected,
+        PageKind::HugeZero,
+        PageKind::HugeZeroProtected,
         PageKind::Hugetlb,
         PageKind::HugetlbProtected,
         PageKind::Swapped,
         PageKind::SwappedProtected,
         PageKind::SwappedShared,
+        PageKind::SwappedSharedProtected,
         PageKind::Marker,
         PageKind::Poison,
         PageKind::Guard,
@@ -90,19 +114,27 @@ impl Kernel {
         let state = self.state();
         let space = state.space_of(who);
         let Some(area) = state.area(space, at) else { return PageKind::Unmapped };
-        let Some(entry) = state.entry(space, at) else {
-            let offset = area.linear_of(at);
-            let behind = area
-                .object()
-                .is_some_and(|object| state.machine.objects[object].pages.contains_key(&offset));
-            return if behind { PageKind::Behind } else { PageKind::None };
-        };
         let huge = state.spaces[space].table.huge(at).is_some();
-        state.kind_of(entry, area.is_hugetlb(), huge)
+        match state.entry(space, at) {
+            Some(entry) => state.kind_of(entry, area.is_hugetlb(), huge),
+            None => state.kind_behind(space, &area, at),
+        }
     }
 }
 
 impl State {
+    /// What there is where an area has no entry.
+    fn kind_behind(&self, space: SpaceId, area: &Area, at: Va) -> PageKind {
+        let offset = area.linear_of(self.page_at(area, at));
+        let object = area.object().map(|object| &self.machine.objects[object]);
+        match object.and_then(|object| object.pages.get(&offset)) {
+            Some(Cached::Frame(_)) => PageKind::Behind,
+            Some(Cached::Swapped(_)) => PageKind::BehindSwapped,
+            None if self.spaces[space].table.has_table(at) || area.is_hugetlb() => PageKind::None,
+            None => PageKind::NoTable,
+        }
+    }
+
     fn kind_of(&self, entry: Entry, hugetlb: bool, huge: bool) -> PageKind {
         let either = |protected: bool, yes, no| if protected { yes } else { no };
         let wp = entry.uffd_wp();
@@ -110,12 +142,20 @@ impl State {
             Entry::Marker(Marker::WriteProtected) => PageKind::Marker,
             Entry::Marker(Marker::Poison { .. }) => PageKind::Poison,
             Entry::Marker(Marker::Guard { .. }) => PageKind::Guard,
+            Entry::Zero { .. } if huge => {
+                either(wp, PageKind::HugeZeroProtected, PageKind::HugeZero)
+            }
             Entry::Zero { .. } => either(wp, PageKind::ZeroProtected, PageKind::Zero),
             Entry::Migrating(_) => PageKind::Migrating,
-            Entry::Swapped { exclusive: false, .. } => PageKind::SwappedShared,
+            Entry::Swapped { exclusive: false, .. } => {
+                either(wp, PageKind::SwappedSharedProtected, PageKind::SwappedShared)
+            }
             Entry::Swapped { .. } => either(wp, PageKind::SwappedProtected, PageKind::Swapped),
             Entry::Present(_) if hugetlb => {
                 either(wp, PageKind::HugetlbProtected, PageKind::Hugetlb)
+            }
+            Entry::Present(mapped) if huge && !mapped.exclusive => {
+                either(wp, PageKind::HugeSharedProtected, PageKind::HugeShared)
             }
             Entry::Present(_) if huge => either(wp, PageKind::HugeProtected, PageKind::Huge),
             Entry::Present(mapped) => self.kind_of_page(&mapped),
@@ -128,6 +168,7 @@ impl State {
         match (anonymous, mapped.exclusive, mapped.uffd_wp) {
             (false, _, false) => PageKind::Object,
             (false, _, true) => PageKind::ObjectProtected,
+            (true, true, _) if frame.pins > 0 => PageKind::Pinned,
             (true, true, false) => PageKind::Own,
             (true, true, true) => PageKind::OwnProtected,
             (true, false, false) => PageKind::Shared,

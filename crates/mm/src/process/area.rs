@@ -77,6 +77,8 @@ pub(crate) struct Area {
     pub(crate) linear: u64,
     /// The family of its anonymous pages, once it has any.
     pub(crate) root: Option<RootId>,
+    /// It has its family by a fork: a neighbour without one does not join.
+    pub(crate) inherited: bool,
     pub(crate) traits: Traits,
     pub(crate) registration: Option<Registration>,
 }
@@ -142,12 +144,19 @@ impl Area {
         self.reports(register::WP)
     }
 
-    /// Says whether `next`, which begins where this area ends, can be one with it.
+    /// Says whether `next`, which begins where this area ends, can be one with it. Areas of the
+    /// hugetlb pool, which are not to grow, never can.
     pub(crate) fn continues_in(&self, next: &Area) -> bool {
-        let roots = self.root == next.root || self.root.is_none() || next.root.is_none();
-        let as_next =
-            Area { id: next.id, range: next.range, root: next.root, linear: next.linear, ..*self };
+        let roots = match (self.root, next.root) {
+            (None, None) => true,
+            (Some(_), None) => !self.inherited,
+            (None, Some(_)) => !next.inherited,
+            (ours, theirs) => ours == theirs,
+        };
+        let Area { id, range, root, inherited, linear, .. } = *next;
+        let as_next = Area { id, range, root, inherited, linear, ..*self };
         roots
+            && !self.is_hugetlb()
             && self.range.end() == next.range.start()
             && self.linear + self.range.len().0 == next.linear
             && as_next == *next

@@ -100,7 +100,9 @@ impl Areas {
             {
                 self.map.remove(&start);
                 area.range = VaRange::new(area.range.start(), next.range.end());
-                area.root = area.root.or(next.root);
+                if area.root.is_none() {
+                    (area.root, area.inherited) = (next.root, next.inherited);
+                }
                 self.map.insert(area.range.start(), *area);
                 gone.push(next);
                 continue;

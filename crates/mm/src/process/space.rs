@@ -71,7 +71,10 @@ impl Machine {
     /// Frees what an entry held.
     pub(crate) fn put_entry(&mut self, entry: Entry) {
         match entry {
-            Entry::Present(mapped) | Entry::Migrating(mapped) => self.unmap_frame(mapped.frame),
+            Entry::Present(mapped) | Entry::Migrating(mapped) => {
+                self.frames[mapped.frame].dirty |= mapped.dirty;
+                self.unmap_frame(mapped.frame);
+            }
             Entry::Swapped { slot, .. } => self.put_slot(slot),
             Entry::Zero { .. } | Entry::Marker(_) => {}
         }
@@ -124,7 +127,8 @@ impl State {
     /// cut nor merged.
     ///
     /// # Errors
-    /// ENOMEM where a cut would make too many areas; those before it are changed.
+    /// ENOMEM where a cut would make too many areas, EINVAL where it would go through a page of the
+    /// hugetlb pool; those before it are changed.
     pub(crate) fn change_areas(
         &mut self,
         space: SpaceId,
@@ -140,6 +144,7 @@ impl State {
             }
             for at in [piece.range.start(), piece.range.end()] {
                 let inside = self.area(space, at).is_some_and(|area| area.range.start() < at);
+                self.may_cut(space, at)?;
                 if inside && self.is_full(space) {
                     return Err(ENOMEM);
                 }

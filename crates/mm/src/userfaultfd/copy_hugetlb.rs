@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use faultless_pages::{Bytes, Va, VaRange};
 
-use crate::errno::{EEXIST, ENOMEM};
+use crate::errno::{EEXIST, ENOMEM, Errno};
 use crate::id::{FrameId, ThreadId};
 use crate::kernel::{Kernel, State};
 use crate::machine::Content;
@@ -19,6 +19,8 @@ impl Kernel {
         target: &Target,
         buffer: &mut Option<Content>,
     ) -> Result<(), Halt> {
+        // What is there is seen before the source is looked at.
+        self.state().is_free(target)?;
         let parts = match buffer.take() {
             Some(content) => self.state().parts_of_content(&content, target),
             None => self.state().peek_parts(who, src, target).ok_or(Halt::Source)?,
@@ -36,6 +38,18 @@ impl Kernel {
 }
 
 impl State {
+    /// Refuses a destination that has its page already.
+    fn is_free(&self, target: &Target) -> Result<(), Errno> {
+        self.gives_way(self.entry(target.space, target.at))?;
+        let offset = target.area.linear_of(target.at);
+        let cached = target
+            .area
+            .object()
+            .filter(|_| target.area.shared)
+            .is_some_and(|object| self.machine.objects[object].pages.contains_key(&offset));
+        if cached { Err(EEXIST) } else { Ok(()) }
+    }
+
     /// The contents of a huge page's worth of a thread's memory, if all is there to be read.
     fn peek_parts(&mut self, who: ThreadId, src: Va, target: &Target) -> Option<Vec<Content>> {
         let range = VaRange::of(src, Bytes(self.step_of(&target.area)));

@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use faultless_pages::VaRange;
+use faultless_pages::{Va, VaRange};
 use faultless_uapi::feature::{
     FEATURE_EVENT_FORK, FEATURE_EVENT_REMAP, FEATURE_EVENT_REMOVE, FEATURE_EVENT_UNMAP,
 };
@@ -49,12 +49,18 @@ impl Kernel {
         Some(Announcement { context, message, child: None })
     }
 
-    /// Raises UNMAP of a range for every userfaultfd that is to be told, once for each.
-    pub(crate) async fn raise_unmap(&self, space: SpaceId, range: VaRange) -> Vec<Announcement> {
+    /// Raises UNMAP of a range for every userfaultfd of the areas before `end` that is to be told,
+    /// once for each.
+    pub(crate) async fn raise_unmap(
+        &self,
+        space: SpaceId,
+        range: VaRange,
+        end: Va,
+    ) -> Vec<Announcement> {
         let mut contexts: Vec<ContextId> = Vec::new();
         {
             let state = self.state();
-            for area in state.spaces[space].areas.within(range) {
+            for area in state.spaces[space].areas.within(VaRange::new(range.start(), end)) {
                 let listener = state.listener(area, FEATURE_EVENT_UNMAP);
                 contexts.extend(listener.filter(|listener| !contexts.contains(listener)));
             }

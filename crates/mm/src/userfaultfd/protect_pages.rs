@@ -207,14 +207,13 @@ impl State {
         }
     }
 
-    /// Does so where an area moved without telling: there poison and guards lose theirs too.
+    /// Does so where an area moved without telling, whatever it was registered for: there poison
+    /// and guards lose theirs too.
     pub(crate) fn clear_protection_moved(&mut self, space: SpaceId, area: &Area) {
-        if area.reports(register::WP | register::RWP) {
-            self.change_part(space, area.range, |entry| match freed(area, entry) {
-                Some(Entry::Marker(marker)) => Some(Entry::Marker(marker.fresh())),
-                entry => entry,
-            });
-        }
+        self.change_part(space, area.range, |entry| match freed(area, entry) {
+            Some(Entry::Marker(marker)) => Some(Entry::Marker(marker.fresh())),
+            entry => entry,
+        });
     }
 }
 

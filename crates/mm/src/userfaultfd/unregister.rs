@@ -28,14 +28,16 @@ impl Kernel {
         Ok(0)
     }
 
-    /// Wakes, unprotects and unregisters one area or a part of one, under the map's lock.
+    /// Wakes, unprotects and unregisters one area or a part of one, under the map's lock. A part
+    /// that ends inside a page of the hugetlb pool stays registered.
     async fn unregister_area(&self, space: SpaceId, area: &Area) -> Result<(), Errno> {
         let Some(registration) = area.registration else { return Ok(()) };
         let forgets = self.state().profile.bugs.unregister_leaves_wp_waiters;
         if registration.modes & register::MISSING != 0 || !forgets {
             self.wake_range(registration.context, area.range);
         }
-        self.clear_protection(space, area).await;
+        let whole = area.range.widen(self.state().page_of(area));
+        self.clear_protection(space, &Area { range: whole, ..*area }).await;
         self.state().change_areas(space, area.range, |area| area.registration = None)
     }
 }

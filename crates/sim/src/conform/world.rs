@@ -149,6 +149,13 @@ pub enum Call {
         /// Bytes.
         len: u64,
     },
+    /// `munlock`.
+    Unlock {
+        /// Address.
+        at: u64,
+        /// Bytes.
+        len: u64,
+    },
     /// Makes a shared memory object of this size. Value: its descriptor.
     Memfd {
         /// Bytes.

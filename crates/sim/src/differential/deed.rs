@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use faultless_uapi::mode::writeprotect;
 
-use super::program::{Asked, Op};
+use super::program::{Asked, Op, Verb};
 use crate::conform::linux::advice;
 use crate::random::{Odds, Random};
 
@@ -48,6 +48,10 @@ deeds! {
     RemapKeep 2,
     /// `mlock`.
     Lock 1,
+    /// `munlock`.
+    Unlock 1,
+    /// Pinning.
+    Pin 1,
     /// MADV_DONTNEED.
     DontNeed 5,
     /// MADV_DONTNEED_LOCKED.
@@ -90,6 +94,8 @@ deeds! {
     RemoteLoad 3,
     /// `fork`.
     Fork 4,
+    /// `execve`.
+    Exec 1,
     /// The end of a process.
     Kill 2,
     /// A signal.
@@ -130,6 +136,10 @@ deeds! {
     Writeprotect 9,
     /// WRITEPROTECT that takes protection off.
     Unprotect 7,
+    /// RWPROTECT.
+    ReadProtect 1,
+    /// SET_MODE.
+    SetMode 1,
     /// `PAGEMAP_SCAN`.
     Scan 4,
 }
@@ -146,12 +156,15 @@ impl Op {
             Op::Remap { .. } => Deed::RemapKeep,
             Op::Advise(_, advice) => Deed::of_advice(*advice),
             Op::Lock(_) => Deed::Lock,
+            Op::Unlock(_) => Deed::Unlock,
+            Op::Pin(_) => Deed::Pin,
             Op::Load(_) => Deed::Load,
             Op::Store(..) => Deed::Store,
             Op::KernelLoad(_) => Deed::KernelLoad,
             Op::KernelStore(..) => Deed::KernelStore,
             Op::RemoteLoad(..) => Deed::RemoteLoad,
             Op::Fork => Deed::Fork,
+            Op::Exec => Deed::Exec,
             Op::Kill(_) => Deed::Kill,
             Op::Interrupt => Deed::Interrupt,
             Op::MakeObject(..) => Deed::MakeObject,
@@ -159,7 +172,7 @@ impl Op {
             Op::Punch(..) => Deed::Punch,
             Op::WriteObject(..) => Deed::WriteObject,
             Op::ReadObject(..) => Deed::ReadObject,
-            Op::Open(_) => Deed::Open,
+            Op::Open(..) => Deed::Open,
             Op::Close(_) => Deed::Close,
             Op::Drain(_) => Deed::Drain,
             Op::Request(_, asked) => asked.deed(),
@@ -170,17 +183,19 @@ impl Op {
 
 impl Asked {
     fn deed(self) -> Deed {
-        match self {
-            Asked::Register(..) => Deed::Register,
-            Asked::Unregister(_) => Deed::Unregister,
-            Asked::Wake(_) => Deed::Wake,
-            Asked::Copy(..) => Deed::Copy,
-            Asked::Zeropage(..) => Deed::Zeropage,
-            Asked::Move(..) => Deed::Move,
-            Asked::Continue(..) => Deed::Continue,
-            Asked::Poison(..) => Deed::Poison,
-            Asked::Writeprotect(_, mode) if mode & writeprotect::WP != 0 => Deed::Writeprotect,
-            Asked::Writeprotect(..) => Deed::Unprotect,
+        match self.verb {
+            Verb::Register => Deed::Register,
+            Verb::Unregister => Deed::Unregister,
+            Verb::Wake => Deed::Wake,
+            Verb::Copy(_) => Deed::Copy,
+            Verb::Zeropage => Deed::Zeropage,
+            Verb::Move(_) => Deed::Move,
+            Verb::Continue => Deed::Continue,
+            Verb::Poison => Deed::Poison,
+            Verb::Writeprotect if self.mode & writeprotect::WP != 0 => Deed::Writeprotect,
+            Verb::Writeprotect => Deed::Unprotect,
+            Verb::ReadProtect => Deed::ReadProtect,
+            Verb::SetMode(_) => Deed::SetMode,
         }
     }
 }

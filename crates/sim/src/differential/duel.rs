@@ -1,5 +1,7 @@
 //! One program in two worlds, step by step, up to the first difference.
 
+use faultless_mm::PageKind;
+
 use super::coverage::Coverage;
 use super::program::Program;
 use super::seen::Seen;
@@ -25,6 +27,8 @@ pub struct Difference {
     pub left: Seen,
     /// What the other does.
     pub right: Seen,
+    /// What the step met, page by page, as far as the second world tells.
+    pub met: Vec<(u64, PageKind)>,
 }
 
 /// Runs a program in two fresh worlds. What the second tells of its page tables is noted.
@@ -45,12 +49,14 @@ where
     let mut right = Session::begin(right, program)?;
     let mut taken = 0;
     for (index, step) in program.steps.iter().enumerate() {
-        if right.permits(step) {
-            coverage.note(program.arena, step, right.world);
-        }
+        let met = if right.permits(step) {
+            coverage.note(program.arena, step, right.world)
+        } else {
+            Vec::new()
+        };
         let (ours, theirs) = (left.step(step)?, right.step(step)?);
         if ours != theirs {
-            let difference = Difference { step: index, left: ours, right: theirs };
+            let difference = Difference { step: index, left: ours, right: theirs, met };
             return Ok(Outcome::Different(Box::new(difference)));
         }
         taken += u64::from(!ours.skipped);

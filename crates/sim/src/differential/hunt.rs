@@ -2,15 +2,18 @@
 
 use super::coverage::Coverage;
 use super::duel::{Difference, Outcome, duel};
-use super::generate::{Palette, generate, generate_race};
+use super::generate::{generate, generate_race};
+use super::palette::Palette;
 use super::print::as_test;
-use super::program::Program;
+use super::program::{Arena, Program};
 use super::shrink::shrink;
 use crate::conform::verdict::{Failure, Verdict};
 use crate::conform::{Profile, Worlds};
 
 /// Programs tried to make one smaller.
 const SHRINK_BUDGET: usize = 600;
+/// The same for programs with huge pages, which take many times as long.
+const SHRINK_BUDGET_HUGE: usize = 200;
 /// How often a race is run.
 const RACES: usize = 4;
 /// How often a difference must show again to count.
@@ -78,7 +81,10 @@ impl<'w> Hunt<'w> {
         match outcome {
             Ok(Outcome::Equal(steps)) => Ok(Catch::Nothing(steps)),
             Ok(Outcome::Different(difference)) => Ok(self.judge(seed, &program, &difference)),
-            Err(Failure::Diverges(how)) => Ok(Catch::Unsteady(how)),
+            // A call that neither ends nor waits: all there is to go by is the program.
+            Err(Failure::Diverges(how)) => {
+                Ok(Catch::Unsteady(as_test(&program, &format!("hangs_by_seed_{seed}"), &[how])))
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -131,7 +137,13 @@ impl<'w> Hunt<'w> {
 
     fn lines_of(&self, difference: &Difference) -> Vec<String> {
         let names = [self.left.title(), self.right.title()];
-        difference.left.differences(&difference.right, names.each_ref().map(String::as_str))
+        let names = names.each_ref().map(String::as_str);
+        let mut lines = difference.left.differences(&difference.right, names);
+        if !difference.met.is_empty() {
+            let met = difference.met.iter().map(|(page, kind)| format!("{page}: {kind:?}"));
+            lines.push(format!("the last step met {}", met.collect::<Vec<_>>().join(", ")));
+        }
+        lines
     }
 
     fn judge(&self, seed: u64, program: &Program, difference: &Difference) -> Catch {
@@ -140,7 +152,11 @@ impl<'w> Hunt<'w> {
         if !(0..REPEATS).all(|_| shows(program)) {
             return Catch::Unsteady(lines.first().cloned().unwrap_or_default());
         }
-        let program = shrink(program, SHRINK_BUDGET, shows);
+        let budget = match program.arena {
+            Arena::Small => SHRINK_BUDGET,
+            Arena::Huge => SHRINK_BUDGET_HUGE,
+        };
+        let program = shrink(program, budget, shows);
         let lines = self.lines(&program).unwrap_or(lines);
         Catch::Found(Box::new(Found { seed, program, lines }))
     }

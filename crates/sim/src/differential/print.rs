@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::program::{Asked, Op, Origin, PAGE, Program, SOURCE, SOURCES, Span, Step};
+use super::program::{Asked, Op, Origin, PAGE, Program, SOURCE, SOURCES, Span, Step, Verb};
 use super::translate::{FIRST_OBJECT, FIRST_UFFD, call_of, request_of};
 use crate::conform::Thread;
 
@@ -31,8 +31,7 @@ fn prelude(program: &Program, text: &mut String) {
     for who in threads.iter().filter(|who| who.process.0 == 0 && who.index > 0) {
         let _ = writeln!(text, "    let {} = stage.thread()?;", thread_name(*who));
     }
-    let copies =
-        |step: &Step| matches!(step.op, Op::Request(_, Asked::Copy(_, Origin::Source(_), _)));
+    let copies = |step: &Step| matches!(step.op, Op::Request(_, asked) if takes_source(asked.verb));
     if program.steps.iter().any(copies) {
         let len = SOURCES * PAGE;
         let _ = writeln!(
@@ -57,9 +56,10 @@ impl Names {
     fn step(&mut self, step: &Step, text: &mut String) {
         let who = thread_name(step.who);
         let line = match step.op {
-            Op::Open(features) => {
+            Op::Open(flags, features) => {
                 self.uffds += 1;
-                format!("let uffd{} = stage.open_another(USUAL, {features:#x})?;", self.uffds - 1)
+                let name = format!("uffd{}", self.uffds - 1);
+                format!("let {name} = stage.open_another({flags:#x}, {features:#x})?;")
             }
             Op::MakeObject(..) => {
                 self.objects += 1;
@@ -122,18 +122,23 @@ fn scan_text(span: Span, flags: u64, mask: u64) -> String {
     )
 }
 
+fn takes_source(verb: Verb) -> bool {
+    matches!(verb, Verb::Copy(Origin::Source(_)))
+}
+
 fn request_text(asked: Asked) -> String {
-    let range = range_text(asked.span());
-    let (name, mode) = (request_of(asked).name.to_lowercase(), asked.mode());
-    match asked {
-        Asked::Unregister(_) | Asked::Wake(_) => format!("request::{name}({range})"),
-        Asked::Copy(_, origin, _) => {
+    let range = range_text(asked.span);
+    let (name, mode) = (request_of(asked).name.to_lowercase(), asked.mode);
+    match asked.verb {
+        Verb::Unregister | Verb::Wake => format!("request::{name}({range})"),
+        Verb::Copy(origin) => {
             format!("request::copy({range}, {:#x}, {mode:#x})", origin.address())
         }
-        Asked::Move(_, from, _) => {
+        Verb::Move(from) => {
             format!("request::move_({range}, {:#x}, {mode:#x})", Span::new(from, 1).start())
         }
-        Asked::Continue(..) => format!("request::continue_({range}, {mode:#x})"),
+        Verb::Continue => format!("request::continue_({range}, {mode:#x})"),
+        Verb::SetMode(disable) => format!("request::set_mode({mode:#x}, {disable:#x})"),
         _ => format!("request::{name}({range}, {mode:#x})"),
     }
 }

@@ -142,91 +142,42 @@ impl Origin {
     }
 }
 
-/// A request to a userfaultfd.
+/// What is asked of a userfaultfd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// REGISTER, with these modes.
-    Register(Span, u64),
+pub enum Verb {
+    /// REGISTER.
+    Register,
     /// UNREGISTER.
-    Unregister(Span),
+    Unregister,
     /// WAKE.
-    Wake(Span),
-    /// COPY, from there, with this mode.
-    Copy(Span, Origin, u64),
+    Wake,
+    /// COPY, from there.
+    Copy(Origin),
     /// ZEROPAGE.
-    Zeropage(Span, u64),
-    /// MOVE to the first, from this page on, with this mode.
-    Move(Span, u64, u64),
+    Zeropage,
+    /// MOVE, from this page on.
+    Move(u64),
     /// CONTINUE.
-    Continue(Span, u64),
+    Continue,
     /// POISON.
-    Poison(Span, u64),
+    Poison,
     /// WRITEPROTECT.
-    Writeprotect(Span, u64),
+    Writeprotect,
+    /// RWPROTECT.
+    ReadProtect,
+    /// SET_MODE: enables the mode, disables this one.
+    SetMode(u64),
 }
 
-impl Asked {
+/// A request to a userfaultfd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What.
+    pub verb: Verb,
     /// The pages it is about.
-    #[must_use]
-    pub fn span(self) -> Span {
-        match self {
-            Asked::Register(span, _)
-            | Asked::Unregister(span)
-            | Asked::Wake(span)
-            | Asked::Copy(span, ..)
-            | Asked::Zeropage(span, _)
-            | Asked::Move(span, ..)
-            | Asked::Continue(span, _)
-            | Asked::Poison(span, _)
-            | Asked::Writeprotect(span, _) => span,
-        }
-    }
-
-    /// The same about other pages.
-    #[must_use]
-    pub fn with_span(self, span: Span) -> Asked {
-        match self {
-            Asked::Register(_, mode) => Asked::Register(span, mode),
-            Asked::Unregister(_) => Asked::Unregister(span),
-            Asked::Wake(_) => Asked::Wake(span),
-            Asked::Copy(_, origin, mode) => Asked::Copy(span, origin, mode),
-            Asked::Zeropage(_, mode) => Asked::Zeropage(span, mode),
-            Asked::Move(_, from, mode) => Asked::Move(span, from, mode),
-            Asked::Continue(_, mode) => Asked::Continue(span, mode),
-            Asked::Poison(_, mode) => Asked::Poison(span, mode),
-            Asked::Writeprotect(_, mode) => Asked::Writeprotect(span, mode),
-        }
-    }
-
-    /// Its mode; 0 if it has none.
-    #[must_use]
-    pub fn mode(self) -> u64 {
-        match self {
-            Asked::Unregister(_) | Asked::Wake(_) => 0,
-            Asked::Register(_, mode)
-            | Asked::Copy(.., mode)
-            | Asked::Zeropage(_, mode)
-            | Asked::Move(.., mode)
-            | Asked::Continue(_, mode)
-            | Asked::Poison(_, mode)
-            | Asked::Writeprotect(_, mode) => mode,
-        }
-    }
-
-    /// The same with another mode.
-    #[must_use]
-    pub fn with_mode(self, mode: u64) -> Asked {
-        match self {
-            Asked::Register(span, _) => Asked::Register(span, mode),
-            Asked::Copy(span, origin, _) => Asked::Copy(span, origin, mode),
-            Asked::Zeropage(span, _) => Asked::Zeropage(span, mode),
-            Asked::Move(span, from, _) => Asked::Move(span, from, mode),
-            Asked::Continue(span, _) => Asked::Continue(span, mode),
-            Asked::Poison(span, _) => Asked::Poison(span, mode),
-            Asked::Writeprotect(span, _) => Asked::Writeprotect(span, mode),
-            without @ (Asked::Unregister(_) | Asked::Wake(_)) => without,
-        }
-    }
+    pub span: Span,
+    /// Its mode, where it has one.
+    pub mode: u64,
 }
 
 /// What one step does.
@@ -253,6 +204,10 @@ pub enum Op {
     Advise(Span, u32),
     /// `mlock`.
     Lock(Span),
+    /// `munlock`.
+    Unlock(Span),
+    /// Pins pages until the process ends.
+    Pin(Span),
     /// A load in a page.
     Load(u64),
     /// A store of this byte in a page.
@@ -265,22 +220,24 @@ pub enum Op {
     RemoteLoad(u32, u64),
     /// `fork`.
     Fork,
+    /// `execve`.
+    Exec,
     /// Ends a process.
     Kill(u32),
     /// A signal to the acting thread, which is in an access.
     Interrupt,
     /// Makes an object of so many pages.
     MakeObject(ObjectKind, u64),
-    /// `ftruncate` to so many pages.
+    /// `ftruncate` to so many bytes.
     Resize(usize, u64),
-    /// Punches a hole of pages.
+    /// Punches a hole from one byte up to another.
     Punch(usize, u64, u64),
     /// Writes a byte to a page of an object.
     WriteObject(usize, u64, u8),
     /// Reads from a page of an object.
     ReadObject(usize, u64),
-    /// Opens a userfaultfd with these features.
-    Open(u64),
+    /// Opens a userfaultfd with these flags and features.
+    Open(u32, u64),
     /// Closes a userfaultfd.
     Close(usize),
     /// Reads messages until there are no more.

@@ -101,14 +101,21 @@ impl Race {
     }
 }
 
-/// Says whether an operation may be in a race: it is a call, and one that ends or waits for
-/// somebody (putting guards does neither where protected pages of an object are mapped).
+/// Says whether an operation may be in a race: it is a call that leaves the cast and its
+/// descriptors as they are, or adds to them, and one that ends or waits for somebody (putting
+/// guards does neither where protected pages of an object are mapped).
 #[must_use]
 pub fn may_race(op: &Op) -> bool {
     let guards = matches!(op, Op::Advise(_, advice::GUARD_INSTALL));
     !guards
         && !matches!(
             op,
-            Op::Open(_) | Op::Drain(_) | Op::Kill(_) | Op::Interrupt | Op::MakeObject(..)
+            Op::Open(..)
+                | Op::Close(_)
+                | Op::Drain(_)
+                | Op::Kill(_)
+                | Op::Exec
+                | Op::Interrupt
+                | Op::MakeObject(..)
         )
 }

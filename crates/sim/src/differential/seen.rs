@@ -129,9 +129,16 @@ impl Lines<'_> {
     }
 
     fn compare_memory(&mut self, process: u32, ours: &Memory, theirs: &Memory) {
-        for (page, (left, right)) in ours.pagemap.iter().zip(&theirs.pagemap).enumerate() {
-            let (left, right) = (bits(*left), bits(*right));
-            self.compare(&format!("process {process}, pagemap of page {page}"), &left, &right);
+        let words: Vec<_> = ours.pagemap.iter().zip(&theirs.pagemap).enumerate().collect();
+        for run in words.chunk_by(|(_, words), (_, next)| words == next) {
+            let [(first, (left, right)), .., (last, _)] = run else {
+                let (page, (left, right)) = run[0];
+                let what = format!("process {process}, pagemap of page {page}");
+                self.compare(&what, &bits(*left), &bits(*right));
+                continue;
+            };
+            let what = format!("process {process}, pagemap of pages {first} to {last}");
+            self.compare(&what, &bits(**left), &bits(**right));
         }
         self.compare_content(process, ours, theirs);
         self.compare(&format!("process {process}, huge bytes"), &ours.huge, &theirs.huge);

@@ -3,9 +3,9 @@
 //! Steps are dropped, in halves first and one by one at last; then arguments are made plain. Both
 //! are tried again until neither helps.
 
+use super::program::{Asked, Op, Origin, Program, Span, Step, Verb};
+use crate::conform::stage::USUAL;
 use crate::conform::{Process, Thread};
-
-use super::program::{Asked, Op, Origin, Program, Span, Step};
 
 /// Shrinks a program while `shows` holds; at most `budget` programs are tried.
 pub fn shrink(
@@ -86,8 +86,10 @@ fn simpler(step: &Step) -> Vec<Step> {
         | Op::Protect(span, _)
         | Op::Advise(span, _)
         | Op::Lock(span)
+        | Op::Unlock(span)
+        | Op::Pin(span)
         | Op::Scan(span, ..) => Some(*span),
-        Op::Request(_, asked) => Some(asked.span()),
+        Op::Request(_, asked) => Some(asked.span),
         _ => None,
     };
     if let Some(span) = span_of(&step.op) {
@@ -127,8 +129,10 @@ fn with_span(op: &Op, span: Span) -> Op {
         Op::Protect(_, prot) => Op::Protect(span, prot),
         Op::Advise(_, advice) => Op::Advise(span, advice),
         Op::Lock(_) => Op::Lock(span),
+        Op::Unlock(_) => Op::Unlock(span),
+        Op::Pin(_) => Op::Pin(span),
         Op::Scan(_, flags, mask) => Op::Scan(span, flags, mask),
-        Op::Request(uffd, asked) => Op::Request(uffd, asked.with_span(span)),
+        Op::Request(uffd, asked) => Op::Request(uffd, Asked { span, ..asked }),
         ref other => other.clone(),
     }
 }
@@ -137,13 +141,16 @@ fn with_span(op: &Op, span: Span) -> Op {
 fn plainer(op: &Op) -> Vec<Op> {
     let without_bits = |bits: u64| (0..64).map(|bit| 1 << bit).filter(move |bit| bits & bit != 0);
     match *op {
-        Op::Open(features) => without_bits(features).map(|bit| Op::Open(features & !bit)).collect(),
+        Op::Open(flags, features) => {
+            let fewer = without_bits(features).map(|bit| Op::Open(flags, features & !bit));
+            fewer.chain([Op::Open(USUAL, features)]).collect()
+        }
         Op::Request(uffd, asked) => {
-            let mode = asked.mode();
-            let fewer = without_bits(mode).map(|bit| asked.with_mode(mode & !bit));
+            let mode = asked.mode;
+            let fewer = without_bits(mode).map(|bit| Asked { mode: mode & !bit, ..asked });
             let mut all: Vec<Asked> = fewer.collect();
-            if let Asked::Copy(span, _, mode) = asked {
-                all.push(Asked::Copy(span, Origin::Source(0), mode));
+            if matches!(asked.verb, Verb::Copy(_)) {
+                all.push(Asked { verb: Verb::Copy(Origin::Source(0)), ..asked });
             }
             all.into_iter().map(|asked| Op::Request(uffd, asked)).collect()
         }

@@ -6,7 +6,7 @@
 use faultless_uapi::PmScanArg;
 use faultless_uapi::scan::category;
 
-use super::program::{Asked, Backing, ObjectKind, Op, PAGE, Span};
+use super::program::{Asked, Backing, ObjectKind, Op, PAGE, Span, Verb};
 use crate::conform::linux::{map, remap};
 use crate::conform::stage::{Request, request};
 use crate::conform::world::SCAN_ROOM;
@@ -82,7 +82,10 @@ fn memory(op: &Op) -> Option<Call> {
         Op::Protect(span, prot) => Call::Protect { at: span.start(), len: span.bytes(), prot },
         Op::Advise(span, advice) => Call::Advise { at: span.start(), len: span.bytes(), advice },
         Op::Lock(span) => Call::Lock { at: span.start(), len: span.bytes() },
+        Op::Unlock(span) => Call::Unlock { at: span.start(), len: span.bytes() },
+        Op::Pin(span) => Call::Pin { at: span.start(), len: span.bytes() },
         Op::Fork => Call::Fork,
+        Op::Exec => Call::Exec,
         Op::Scan(span, flags, mask) => scan_call(span, flags, mask),
         _ => return None,
     })
@@ -131,9 +134,9 @@ fn on_object(op: &Op) -> Option<Call> {
         Op::MakeObject(kind, pages) => {
             Call::Memfd { len: pages * PAGE, huge: kind == ObjectKind::Hugetlb }
         }
-        Op::Resize(index, pages) => Call::Resize { fd: object(index), len: pages * PAGE },
-        Op::Punch(index, page, pages) => {
-            Call::Punch { fd: object(index), offset: page * PAGE, len: pages * PAGE }
+        Op::Resize(index, len) => Call::Resize { fd: object(index), len },
+        Op::Punch(index, offset, end) => {
+            Call::Punch { fd: object(index), offset, len: end - offset }
         }
         Op::WriteObject(index, page, byte) => {
             Call::WriteObject { fd: object(index), offset: page * PAGE, bytes: content(byte) }
@@ -155,18 +158,20 @@ fn on_uffd(op: &Op) -> Option<Call> {
 
 /// A request as bytes.
 pub(super) fn request_of(asked: Asked) -> Request {
-    match asked {
-        Asked::Register(span, mode) => request::register(span.range(), mode),
-        Asked::Unregister(span) => request::unregister(span.range()),
-        Asked::Wake(span) => request::wake(span.range()),
-        Asked::Copy(span, origin, mode) => request::copy(span.range(), origin.address(), mode),
-        Asked::Zeropage(span, mode) => request::zeropage(span.range(), mode),
-        Asked::Move(span, from, mode) => {
-            request::move_(span.range(), Span::new(from, 1).start(), mode)
-        }
-        Asked::Continue(span, mode) => request::continue_(span.range(), mode),
-        Asked::Poison(span, mode) => request::poison(span.range(), mode),
-        Asked::Writeprotect(span, mode) => request::writeprotect(span.range(), mode),
+    let Asked { verb, span, mode } = asked;
+    let range = span.range();
+    match verb {
+        Verb::Register => request::register(range, mode),
+        Verb::Unregister => request::unregister(range),
+        Verb::Wake => request::wake(range),
+        Verb::Copy(origin) => request::copy(range, origin.address(), mode),
+        Verb::Zeropage => request::zeropage(range, mode),
+        Verb::Move(from) => request::move_(range, Span::new(from, 1).start(), mode),
+        Verb::Continue => request::continue_(range, mode),
+        Verb::Poison => request::poison(range, mode),
+        Verb::Writeprotect => request::writeprotect(range, mode),
+        Verb::ReadProtect => request::rwprotect(range, mode),
+        Verb::SetMode(disable) => request::set_mode(mode, disable),
     }
 }
 

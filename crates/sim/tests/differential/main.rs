@@ -23,6 +23,8 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use options::Options;
 use report::{Report, tell_result};
 
+/// More huge pages than a program can use: an empty pool would show how many others use.
+const HUGE_PAGES: u64 = 48;
 /// A race after so many programs: it takes as long as some of them.
 const RACE_EVERY: u64 = 8;
 
@@ -35,7 +37,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut machine = Machine::borrow();
+    let mut machine = Machine::borrow_more(HUGE_PAGES);
     let report = hunt(&options, &machine);
     let restored = machine.give_back();
     for line in restored.as_ref().err().into_iter().flatten() {

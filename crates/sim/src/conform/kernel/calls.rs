@@ -11,8 +11,10 @@ use faultless_uapi::syscall::SYS_USERFAULTFD;
 use faultless_uapi::{PageRegion, PmScanArg};
 use faultless_uffd::puppet::{Request, TRANSFER_MAX};
 
+use super::writeback::wait_for_disk;
 use super::{Ending, KernelWorld, State, broken, done_of};
 use crate::conform::errno::{EIO, ENOENT};
+use crate::conform::linux::advice;
 use crate::conform::verdict::{Failure, Verdict};
 use crate::conform::world::{Call, Done, Fd, SCAN_ROOM, Stop, Thread};
 
@@ -23,6 +25,11 @@ const NO_FD: u64 = u64::MAX;
 
 /// Begins a call; one that takes several system calls is over when this returns.
 pub(super) fn start(world: &mut KernelWorld, who: Thread, call: Call) -> Verdict<State> {
+    if let Call::Advise { at, len, advice: advice::PAGEOUT } = call {
+        let (pid, page) = (world.actor(who)?.hand.pid(), world.profile.page_size);
+        let pages = bound(len.div_ceil(page));
+        wait_for_disk(pid, at / page, pages).map_err(|e| broken(&e))?;
+    }
     let scratch = world.actor(who)?.hand.scratch();
     let raw = access(world, &call, scratch)
         .or_else(|| memory(&call))
@@ -104,6 +111,7 @@ fn memory(call: &Call) -> Option<Raw> {
         Call::Advise { at, len, advice } => Raw::new(libc::SYS_madvise, [at, len, advice.into()]),
         Call::Brk { end } => Raw::new(libc::SYS_brk, [end]),
         Call::Lock { at, len } => Raw::new(libc::SYS_mlock, [at, len]),
+        Call::Unlock { at, len } => Raw::new(libc::SYS_munlock, [at, len]),
         _ => return None,
     })
 }
@@ -358,8 +366,8 @@ fn pin(world: &mut KernelWorld, who: Thread, at: u64, len: u64) -> Verdict<State
     let Ok(fd) = ring.result else { return Ok(State::Over(ring)) };
     let iovec: Vec<u8> = [at, len].iter().flat_map(|word| word.to_ne_bytes()).collect();
     let register = Raw::new(libc::SYS_io_uring_register, [fd, REGISTER_BUFFERS, scratch, 1]);
-    let pinned = register.input(&iovec).make(world, who)?;
-    Ok(State::Over(if pinned.result.is_ok() { ring } else { pinned }))
+    // Bringing the pages may wait for a userfaultfd.
+    Raw { ending: Ending::Standing(fd), ..register.input(&iovec) }.ask(world, who)
 }
 
 #[cfg(test)]

@@ -40,10 +40,16 @@ impl Machine {
     /// Borrows what this machine lends; what it refuses is in [`Machine::notes`].
     #[must_use]
     pub fn borrow() -> Machine {
+        Machine::borrow_more(HUGETLB_PAGES)
+    }
+
+    /// Borrows with so many huge pages, which must be no fewer than bodies need.
+    #[must_use]
+    pub fn borrow_more(hugepages: u64) -> Machine {
         let puppet = Puppet::spawn().ok();
         let mut machine = Machine { hugepages: 0, swap: None, puppet, notes: Vec::new() };
         machine.clear_up_after_the_killed();
-        machine.borrow_hugepages();
+        machine.borrow_hugepages(hugepages);
         machine.borrow_swap();
         machine
     }
@@ -54,21 +60,21 @@ impl Machine {
         &self.notes
     }
 
-    fn borrow_hugepages(&mut self) {
+    fn borrow_hugepages(&mut self, wanted: u64) {
         let Some(before) = word(NR_HUGEPAGES) else {
             self.notes.push("no hugetlb pool in this kernel".into());
             return;
         };
-        if let Err(error) = fs::write(NR_HUGEPAGES, (before + HUGETLB_PAGES).to_string()) {
+        if let Err(error) = fs::write(NR_HUGEPAGES, (before + wanted).to_string()) {
             self.notes.push(format!("no huge pages reserved: {NR_HUGEPAGES}: {error}"));
             return;
         }
         self.hugepages = word(NR_HUGEPAGES).unwrap_or(before).saturating_sub(before);
         // Without the note a killed run's pages stay reserved; that is no reason not to run.
         let _ = fs::write(note_path(), self.hugepages.to_string());
-        if self.hugepages < HUGETLB_PAGES {
+        if self.hugepages < wanted {
             let got = self.hugepages;
-            self.notes.push(format!("only {got} of {HUGETLB_PAGES} huge pages could be reserved"));
+            self.notes.push(format!("only {got} of {wanted} huge pages could be reserved"));
         }
     }
 

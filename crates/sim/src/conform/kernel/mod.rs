@@ -5,6 +5,7 @@
 //! | `calls.rs` | each [`Call`] as system calls of a puppet |
 //! | `probe.rs` | what this kernel can do |
 //! | `machine.rs` | huge pages and swap, borrowed for a run |
+//! | `writeback.rs` | waiting for pages on their way to a disk |
 //!
 //! # Invariants
 //! - A call that may block is one request, sent and left; all others are over when
@@ -15,6 +16,7 @@
 mod calls;
 mod machine;
 mod probe;
+mod writeback;
 
 use std::time::{Duration, Instant};
 
@@ -115,6 +117,8 @@ enum Ending {
     CountedFrom(usize),
     /// The bytes are a pollfd; its revents are the value.
     Polled,
+    /// This is the value, if all went well.
+    Standing(u64),
     /// The value is the id of this process.
     Forked(Newborn),
     /// The program was replaced; other threads are gone.
@@ -190,6 +194,7 @@ impl KernelWorld {
                 let revents = done.bytes.get(6..8).and_then(|b| b.try_into().ok());
                 done.result = Ok(revents.map_or(0, u16::from_ne_bytes).into());
             }
+            Ending::Standing(value) => done.result = Ok(value),
             Ending::Forked(newborn) => {
                 let pid = u32::try_from(value).map_err(|e| broken(&e))?;
                 let (puppet, hand) = newborn.greet_process(pid).map_err(|e| broken(&e))?;

@@ -141,6 +141,7 @@ async fn memory(kernel: &Kernel, who: ThreadId, call: &Call) -> Option<Done> {
         },
         Call::Brk { end } => valued(Ok(kernel.brk(who, Va(end)).await.0)),
         Call::Lock { at, len } => nothing(kernel.lock_memory(who, Va(at), Bytes(len)).await),
+        Call::Unlock { at, len } => nothing(kernel.unlock_memory(who, Va(at), Bytes(len)).await),
         Call::Pin { at, len } => number(kernel.pin(who, Va(at), Bytes(len)).await),
         Call::SpecialMemory => valued(kernel.special_memory(who).map(|at| at.0)),
         Call::Pagemap { at, pages } => {
