@@ -50,11 +50,18 @@ const ELSEWHERE: [Deed; 11] = [
 
 /// Cells that no program meets, and why. [`PageKind::Migrating`] is in no cell: it never outlasts
 /// an operation, and the searches of the model meet it.
-const IMPOSSIBLE: [(PageKind, Deed, &str); 1] = [(
-    PageKind::ObjectProtected,
-    Deed::GuardInstall,
-    "Linux tries again for ever: dropping the page leaves a marker, which it drops",
-)];
+const IMPOSSIBLE: [(PageKind, Deed, &str); 2] = [
+    (
+        PageKind::ObjectProtected,
+        Deed::GuardInstall,
+        "Linux tries again for ever: dropping the page leaves a marker, which it drops",
+    ),
+    (
+        PageKind::Pinned,
+        Deed::Exec,
+        "an io_uring that exec closes lets its pages go some time later, when nobody can foresee",
+    ),
+];
 
 /// Every cell that programs can meet.
 #[must_use]
