@@ -89,8 +89,14 @@ impl Core {
             self.abandon(&job);
         }
         for due in std::mem::take(&mut self.agenda).into_values() {
-            if let Due::Job(job) = due {
-                self.abandon(&job);
+            match due {
+                Due::Job(job) => self.abandon(&job),
+                // Its time to be made again will not come.
+                Due::Fetch(fetch) => {
+                    self.give_back(fetch);
+                    self.fetches.remove(&fetch);
+                }
+                Due::Background => self.ahead.resting = false,
             }
         }
     }

@@ -180,7 +180,7 @@ impl Core {
     }
 
     /// Lets pages go that a fetch holds.
-    fn give_back(&mut self, id: FetchId) {
+    pub(super) fn give_back(&mut self, id: FetchId) {
         let Some(fetch) = self.fetches.get(&id) else { return };
         let table = &self.regions[fetch.region.index()].table;
         for (page, held) in fetch.run.pages().zip(&fetch.held) {

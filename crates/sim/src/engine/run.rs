@@ -210,6 +210,10 @@ impl Scene {
     fn let_rival_install(&mut self, page: u64) {
         let Some(served) = self.pool.all().first().cloned() else { return };
         let word = self.pool.source.borrow().words.get(usize::try_from(page).unwrap_or(0)).copied();
+        if self.rival_is_busy.replace(true) {
+            return;
+        }
+        let busy = Rc::clone(&self.rival_is_busy);
         let (who, (_, fd)) = (self.rival, served.kept);
         let (kernel, staging) = (self.kernel.clone(), self.rival_page);
         let (at, page_bytes) = (served.memory.at(page), served.memory.page_bytes);
@@ -222,6 +226,7 @@ impl Scene {
             let request = Request::Copy { range, from: Supply::Zeros, protect, wake: false };
             // Whatever comes of it: it may be there by now, or all be over.
             let _ = Port { kernel, who, fd }.perform(&request, staging).await;
+            busy.set(false);
         });
     }
 

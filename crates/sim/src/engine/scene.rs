@@ -80,6 +80,7 @@ pub(super) struct Scene {
     /// Who puts pages there too, and from where.
     pub(super) rival: ThreadId,
     pub(super) rival_page: u64,
+    pub(super) rival_is_busy: Rc<Cell<bool>>,
     /// The first thread of the pager's process, or the client's.
     pub(super) pager: ThreadId,
     pub(super) pager_threads: Vec<ThreadId>,
@@ -179,6 +180,7 @@ impl Scene {
             supervisor,
             rival: kernel.spawn_thread(supervisor),
             rival_page: 0,
+            rival_is_busy: Rc::default(),
             pager: client,
             pager_threads: Vec::new(),
             object: None,
