@@ -5,6 +5,7 @@
 //! | [`core`] | the engine: from events to actions, pure |
 //! | [`inline`] | faults resolved by the thread that raises them |
 //! | [`linux`] | its ports on Linux |
+//! | [`observe`] | watching it: latencies, a flight recorder |
 //! | [`page`] | pages and the atomic word each has |
 //! | [`port`] | what the engine needs of the world |
 //! | [`prefetch`] | guesses at what is wanted next |
@@ -22,6 +23,7 @@
 pub mod core;
 pub mod inline;
 pub mod linux;
+pub mod observe;
 pub mod page;
 pub mod port;
 pub mod prefetch;

@@ -617,3 +617,15 @@ fn where_even_poison_is_refused_the_user_is_told_and_nobody_gets_zeros() {
     assert!(bench.requests().is_empty());
     assert!(matches!(bench.asked[..], [Action::Tell(Tell::Stuck { .. })]));
 }
+
+#[test]
+fn a_fetch_that_waited_to_be_made_again_is_let_go_with_a_hand_over_that_is_taken_back() {
+    let mut bench = Bench::new(Policy::default(), |spec| spec.pages = 1);
+    let order = bench.hear(&[missing(0)]).order();
+    bench.failed(order, passing());
+    bench.core.gate.reading = true;
+    bench.step(Event::End(Ending::HandOver));
+    assert!(bench.asked.is_empty(), "messages are being read");
+    // Fetched anew, and not waited for by a fetch nobody makes.
+    assert_eq!(bench.step(Event::End(Ending::Complete)).order().pages, PageRun::new(0, 1));
+}

@@ -303,6 +303,33 @@ fn a_successor_takes_over_while_threads_wait() {
     served.end(Ending::Complete);
 }
 
+/// Says whether so many huge pages are free.
+fn has_free_huge_pages(count: u64) -> bool {
+    let path = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
+    let free = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+    free.is_some_and(|free: u64| free >= count)
+}
+
+#[test]
+fn huge_pages_are_served_where_some_are_reserved() {
+    let _alone = alone();
+    if !has_free_huge_pages(2) {
+        println_skip(&"no two huge pages are free; reserve them by vm.nr_hugepages");
+        return;
+    }
+    let memory = Mapping::hugetlb(PageSize::MIB2, Len::mib(4)).expect("two pages are free");
+    let mut content = vec![7; 2 << 20];
+    content.resize(4 << 20, 9);
+    let source = Arc::new(Bytes::new(content, PageSize::MIB2));
+    let policy = Policy::default();
+    let change = |spec: &mut RegionSpec| spec.ways = Ways::HUGETLB;
+    let served = Served::with(memory, policy, source, Modes::MISSING, change);
+    let Some(mut served) = served else { return };
+    assert_eq!(served.memory.load_u8(Len((4 << 20) - 1)), 9);
+    served.end(Ending::Complete);
+    assert_eq!(served.memory.load_u8(Len((2 << 20) - 1)), 7);
+}
+
 #[test]
 fn a_pager_that_is_dropped_does_what_was_chosen_for_it() {
     let _alone = alone();
