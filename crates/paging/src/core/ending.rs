@@ -157,7 +157,8 @@ impl Core {
     }
 
     /// Once the memory was let go: makes sure that no event is left unread, for its thread would
-    /// wait for ever if anybody else, as a forked child, still has the userfaultfd when we close it.
+    /// wait for ever if anybody else, as a forked child, still has the userfaultfd when we close
+    /// it.
     fn finish_release(&mut self) {
         if self.flying.values().any(|job| matches!(job.kind, Kind::Unregister(_))) {
             return;

@@ -11,8 +11,6 @@ mod foreign;
 mod messages;
 mod outcome;
 mod own;
-#[cfg(test)]
-mod tests;
 
 pub use clock::MonotonicClock;
 pub use foreign::ForeignMemory;

@@ -1,9 +1,9 @@
 //! The step most faults make, in the noise of others.
 //!
 //! Several threads, or one with several buffers, mix their patterns; no two steps in a row are
-//! alike then. The step that more than half of the last faults made still shows (Maruf and Chowdhury,
-//! "Effectively Prefetching Remote Memory with Leap", 2020): first among few faults, where a fresh
-//! pattern shows soonest, then among more.
+//! alike then. The step that more than half of the last faults made still shows (Maruf and
+//! Chowdhury, "Effectively Prefetching Remote Memory with Leap", 2020): first among few faults,
+//! where a fresh pattern shows soonest, then among more.
 
 use std::collections::VecDeque;
 

@@ -2,8 +2,8 @@
 //!
 //! Threads of a program load, store, discard, move and fork while workers carry out what the
 //! engine asks for, each in its own time. The source of the pages is slow, fails, loses pages and
-//! lies; the program is killed, the workers are killed and replaced, or serving ends while the program runs
-//! on. Afterwards the [checkers](crate::check) read what was done.
+//! lies; the program is killed, the workers are killed and replaced, or serving ends while the
+//! program runs on. Afterwards the [checkers](crate::check) read what was done.
 //!
 //! A [`Flaw`] leaves one guard out; each is found by the checker named with it.
 //!
