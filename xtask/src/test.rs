@@ -37,6 +37,11 @@ pub(crate) struct Args {
 
 /// Runs the tests; `Ok(false)` if any failed. The count is the last line printed.
 pub(crate) fn run(args: &Args) -> Result<bool> {
+    run_after(&[], args)
+}
+
+/// Runs the tests after other steps, of which these have failed; they are counted, too.
+pub(crate) fn run_after(failed_steps: &[&str], args: &Args) -> Result<bool> {
     let missing = debian::provide(NEEDS)?;
     if !is_root() {
         println!("not root: tests that need root skip themselves and say so");
@@ -45,6 +50,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         println!("left out: {}: {}", need.used_for, debian::advice(need));
     }
     let mut tally = Tally::default();
+    for step in failed_steps {
+        tally.fail(format!("{step}: see above, before the tests"));
+    }
     let succeeded = each_line(&mut cargo_test(args)?, |line| {
         if tally.line(line) {
             println!("{line}");
@@ -53,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     if succeeded && tally.is_empty() {
         tally.fail("no test ran".to_owned());
     }
-    if !succeeded && tally.failed() == 0 {
+    if !succeeded && tally.failed() == failed_steps.len() as u64 {
         tally.fail("cargo test: did not build, hung, or a test program died; see above".to_owned());
     }
     tally.print();

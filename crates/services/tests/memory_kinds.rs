@@ -93,6 +93,7 @@ fn options(output: PathBuf) -> Options {
     Options {
         output,
         force: false,
+        sync: true,
         format: Format::Core,
         buffer: Bytes::mib(8),
         exact: false,

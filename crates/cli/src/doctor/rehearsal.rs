@@ -36,6 +36,7 @@ pub(super) fn snapshot_of_child() -> Tried {
     let options = Options {
         output: draft.0.clone(),
         force: false,
+        sync: true,
         format: Format::Core,
         buffer: Bytes::mib(1),
         exact: false,

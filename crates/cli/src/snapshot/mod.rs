@@ -43,6 +43,11 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Output")]
     force: bool,
 
+    /// Leave the file to the page cache, as gcore does: sooner done, lost if the machine crashes
+    /// before the kernel has written it
+    #[arg(long, help_heading = "Output")]
+    no_sync: bool,
+
     /// Compress with zstd, from 1 (fast) to 19 (small) [without a level: 3]; images always are,
     /// at level 1 unless another is chosen
     #[arg(
@@ -103,6 +108,7 @@ impl Args {
         Ok(Options {
             output: self.output.clone(),
             force: self.force,
+            sync: !self.no_sync,
             format: self.wanted()?,
             buffer: self.buffer,
             exact: self.exact,

@@ -45,6 +45,19 @@ fn a_running_process_is_saved_and_runs_on() {
 }
 
 #[test]
+fn a_core_left_to_the_page_cache_is_as_whole() {
+    need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
+    let mut target = need_some!(Target::start(&["busy", "16"]));
+    let folder = Folder::new("unsynced");
+    let file = folder.file("core");
+    let run = Run::faultless(&["snapshot", &target.pid(), "-o", &file, "--no-sync"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let check = Run::faultless(&["inspect", &file]);
+    assert_eq!(check.code, Some(0), "{}", check.stderr);
+    target.expect_alive();
+}
+
+#[test]
 fn a_later_image_is_a_layer_over_an_earlier_one() {
     need!(snapshots_work(), "needs the right to take snapshots; see faultless doctor");
     let mut target = need_some!(Target::start(&["busy", "16"]));

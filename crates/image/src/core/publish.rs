@@ -39,6 +39,8 @@ pub struct PendingFile {
     path: PathBuf,
     directory: PathBuf,
     on_existing: OnExisting,
+    /// Bring it to the disk before it gets its name.
+    sync: bool,
     /// The name it has meanwhile; `None` for a file without one.
     temporary: Option<PathBuf>,
 }
@@ -71,7 +73,17 @@ impl PendingFile {
                 (file, Some(name))
             }
         };
-        Ok(PendingFile { file, path: path.to_path_buf(), directory, on_existing, temporary })
+        let path = path.to_path_buf();
+        Ok(PendingFile { file, path, directory, on_existing, sync: true, temporary })
+    }
+
+    /// Leaves the file to the page cache: it gets its name without waiting for the disk.
+    ///
+    /// Whoever sees the name sees the whole file, as long as the machine does not crash.
+    #[must_use]
+    pub fn without_sync(mut self) -> PendingFile {
+        self.sync = false;
+        self
     }
 
     /// Returns the name the file will have.
@@ -86,6 +98,11 @@ impl PendingFile {
         &self.file
     }
 
+    /// Says whether the file is to be on the disk when it gets its name.
+    pub(super) fn is_synced(&self) -> bool {
+        self.sync
+    }
+
     /// Opens the file a second time, for writing past the page cache (`O_DIRECT`).
     ///
     /// # Errors
@@ -95,12 +112,15 @@ impl PendingFile {
         Ok(File::from(rustix::fs::openat(CWD, proc_name(&self.file), flags, Mode::empty())?))
     }
 
-    /// Brings the content to the disk, then gives the file its name.
+    /// Brings the content to the disk, unless that is [not wanted](PendingFile::without_sync),
+    /// then gives the file its name.
     ///
     /// # Errors
     /// As [`PendingFile::create`]; EEXIST also if somebody made the file meanwhile.
     pub fn publish(mut self) -> Result<(), WriteError> {
-        self.file.sync_all().map_err(|e| WriteError::io(&self.path, "sync", e))?;
+        if self.sync {
+            self.file.sync_all().map_err(|e| WriteError::io(&self.path, "sync", e))?;
+        }
         let named = match (self.temporary.take(), self.on_existing) {
             (None, OnExisting::Refuse) => link_nameless(&self.file, &self.path),
             (None, OnExisting::Replace) => {
@@ -114,7 +134,7 @@ impl PendingFile {
         };
         named.map_err(|e| WriteError::io(&self.path, "name", e))?;
         self.temporary = None;
-        self.sync_directory()
+        if self.sync { self.sync_directory() } else { Ok(()) }
     }
 
     /// Brings the name to the disk: a rename is there only when its directory is.
@@ -265,6 +285,7 @@ mod tests {
                 path: path.clone(),
                 directory: directory.path().to_path_buf(),
                 on_existing,
+                sync: true,
                 temporary: Some(name),
             }
         };

@@ -140,8 +140,8 @@ impl Output {
     /// Returns how many threads can write at once.
     pub(super) fn threads(&self) -> usize {
         match self {
-            Output::Raw(_) => 2,
-            Output::Stream(_) | Output::Image(_) => 1,
+            Output::Raw(writer) if writer.gains_from_threads() => 2,
+            Output::Raw(_) | Output::Stream(_) | Output::Image(_) => 1,
         }
     }
 

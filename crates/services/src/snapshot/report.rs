@@ -13,6 +13,9 @@ pub struct Options {
     pub output: PathBuf,
     /// Replace an existing file.
     pub force: bool,
+    /// Be done only when all of it is on the disk; otherwise it is left to the page cache, where a
+    /// crash of the machine loses it.
+    pub sync: bool,
     /// What is made.
     pub format: Format,
     /// The most memory that saved pages may take on their way to the disk.

@@ -56,6 +56,7 @@ pub fn snapshot(
     let begin = Instant::now();
     let on_existing = if options.force { OnExisting::Replace } else { OnExisting::Refuse };
     let pending = PendingFile::create(&options.output, on_existing)?;
+    let pending = if options.sync { pending } else { pending.without_sync() };
     observer.progress(Phase::Attaching, Bytes::ZERO, Bytes::ZERO);
     let target = Opened::open(pid)?;
     let process = facts::process(pid);

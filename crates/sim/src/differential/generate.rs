@@ -1,7 +1,7 @@
 //! Random programs: a beginning that maps and registers something, then anything.
 //!
 //! Every second program is a visit instead, which brings about one kind of entry and does one
-//! thing to it before anything else happens (see [`tour`](super::tour)).
+//! thing to it before anything else happens (see `tour`).
 
 use faultless_uapi::feature::FEATURE_RWP_ASYNC;
 use faultless_uapi::mode::{

@@ -47,8 +47,10 @@ use tools::Tool;
 ///
 /// Starts a process of each size with one thread that reads the clock and one that writes to
 /// memory, dumps it with both tools in turn, and reports for each: how long the process stood
-/// still, the time of the dump, and what it cost the writing thread. Beside them stands how long
-/// the disk by itself takes for as many bytes.
+/// still, the time of the dump, and what it cost the writing thread. A core of faultless is on the
+/// disk when it is done, one of gcore in the page cache, so that times are compared both ways:
+/// with `--no-sync`, and until both cores are on the disk. Beside them stands how long the disk by
+/// itself takes for as many bytes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -21,7 +21,7 @@ use super::tools::{OwnReport, Tool};
 /// One row of the report: one tool on one case, or the disk.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
-    /// `faultless`, `gcore` or `disk`.
+    /// `faultless`, `--no-sync`, `gcore` or `disk`.
     tool: &'static str,
     size_bytes: u64,
     pages: PageKind,

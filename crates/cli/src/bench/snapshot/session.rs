@@ -39,7 +39,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Exit::Peer`] if the folder cannot be made.
     pub(super) fn new(args: &'a Args, cancel: &'a AtomicBool) -> Result<Session<'a>, Failure> {
-        let tools = [Tool::Faultless, Tool::Gcore];
+        let tools = [Tool::Faultless, Tool::Cached, Tool::Gcore];
         Ok(Session {
             args,
             tools: tools.into_iter().filter(|tool| tool.is_installed()).collect(),

@@ -1,4 +1,4 @@
-//! The two tools under test, run as a user runs them: as programs, on a process id.
+//! The tools under test, run as a user runs them: as programs, on a process id.
 //!
 //! [`Tool::dump`] takes one core of a process and says what the tool itself cost. Called by the
 //! parent module between two marks of the target.
@@ -28,8 +28,10 @@ const BLOCK: u64 = 512;
 /// A program that writes core files of running processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tool {
-    /// `faultless snapshot`.
+    /// `faultless snapshot`, whose core is on the disk when it ends.
     Faultless,
+    /// `faultless snapshot --no-sync`, which leaves its core to the page cache as gcore does.
+    Cached,
     /// gdb's `gcore`.
     Gcore,
 }
@@ -72,10 +74,11 @@ pub(super) struct OwnReport {
 }
 
 impl Tool {
-    /// Returns the name a user types.
+    /// Returns the name it has in the report.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Tool::Faultless => "faultless",
+            Tool::Cached => "--no-sync",
             Tool::Gcore => "gcore",
         }
     }
@@ -83,7 +86,7 @@ impl Tool {
     /// Says whether the tool is installed.
     pub(super) fn is_installed(self) -> bool {
         match self {
-            Tool::Faultless => true,
+            Tool::Faultless | Tool::Cached => true,
             Tool::Gcore => is_on_path(self.name(), &env::var_os("PATH").unwrap_or_default()),
         }
     }
@@ -106,7 +109,7 @@ impl Tool {
             .map_err(|error| Failure::new(Exit::Host, format_args!("{}: {error}", self.name())))?;
         let total = begin.elapsed();
         self.check(status, &mut child)?;
-        let is_ours = self == Tool::Faultless;
+        let is_ours = self != Tool::Gcore;
         Ok(Dump {
             total,
             core,
@@ -126,10 +129,13 @@ impl Tool {
         let prefix = folder.join(self.name());
         let core = folder.join(format!("{}.{pid}", self.name()));
         let command = match self {
-            Tool::Faultless => {
+            Tool::Faultless | Tool::Cached => {
                 let mut command = Command::new(super::this_program()?);
                 command.args(["snapshot", &pid, "--json", "--force", "--buffer"]);
                 command.arg(buffer.0.to_string()).arg("-o").arg(&core);
+                if self == Tool::Cached {
+                    command.arg("--no-sync");
+                }
                 command
             }
             Tool::Gcore => {

@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::IoSlice;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -30,7 +29,8 @@ const SLICES_MAX: usize = 256;
 /// A file without a name yet, with a second way into it.
 pub(super) struct DataFile {
     pending: PendingFile,
-    /// The same file, opened for direct writing; `None` where the file system has no such thing.
+    /// The same file, opened for direct writing; `None` where the file system has no such thing,
+    /// and where nobody waits for the disk: then the page cache is the faster way.
     direct: Option<File>,
     /// The file system wants something else than [`ALIGNMENT`].
     refused: AtomicBool,
@@ -40,12 +40,17 @@ pub(super) struct DataFile {
 
 impl DataFile {
     pub(super) fn new(pending: PendingFile) -> DataFile {
-        let direct = pending.reopen_direct().ok();
+        let direct = if pending.is_synced() { pending.reopen_direct().ok() } else { None };
         DataFile { pending, direct, refused: AtomicBool::new(false), cached: AtomicU64::new(0) }
     }
 
     pub(super) fn path(&self) -> &Path {
         self.pending.path()
+    }
+
+    /// Says whether long stretches are written past the page cache.
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct.is_some() && !self.refused.load(Ordering::Relaxed)
     }
 
     /// Gives the file its length, as one hole.
@@ -60,11 +65,15 @@ impl DataFile {
         self.pending.publish()
     }
 
-    /// Writes through the page cache.
-    pub(super) fn write_cached(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        let written = self.pending.file().write_all_at(bytes, offset);
-        written.map_err(|e| WriteError::io(self.path(), "write", e))?;
-        let len = bytes.len() as u64;
+    /// Writes slices one behind the other through the page cache, with one call: the longer it is,
+    /// the larger the folios that it makes.
+    pub(super) fn write_cached(&self, offset: u64, slices: &[&[u8]]) -> Result<(), WriteError> {
+        let written = write_all_vectored(self.pending.file(), offset, slices);
+        written.map_err(|errno| WriteError::io(self.path(), "write", errno.into()))?;
+        if !self.pending.is_synced() {
+            return Ok(());
+        }
+        let len = slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
         if self.cached.fetch_add(len, Ordering::Relaxed) + len >= WRITEBACK {
             self.cached.store(0, Ordering::Relaxed);
             self.begin_writeback();
@@ -81,7 +90,7 @@ impl DataFile {
 
     /// Writes slices one behind the other, from `offset` on.
     fn write(&self, offset: u64, slices: &[&[u8]]) -> Result<(), WriteError> {
-        let direct = self.direct.as_ref().filter(|_| !self.refused.load(Ordering::Relaxed));
+        let direct = self.direct.as_ref().filter(|_| self.is_direct());
         if let Some(file) = direct.filter(|_| suits_direct(offset, slices)) {
             match write_all_vectored(file, offset, slices) {
                 Ok(()) => return Ok(()),
@@ -90,12 +99,7 @@ impl DataFile {
                 Err(errno) => return Err(WriteError::io(self.path(), "write", errno.into())),
             }
         }
-        let mut at = offset;
-        for slice in slices {
-            self.write_cached(at, slice)?;
-            at += slice.len() as u64;
-        }
-        Ok(())
+        self.write_cached(offset, slices)
     }
 }
 
@@ -167,9 +171,22 @@ mod tests {
 
     #[test]
     fn joined_scattered_and_crooked_slices_all_arrive() {
+        slices_all_arrive(|pending| pending);
+        slices_all_arrive(PendingFile::without_sync);
+    }
+
+    #[test]
+    fn without_a_sync_nothing_bypasses_the_page_cache() {
+        let directory = tempfile::tempdir().unwrap();
+        let pending = PendingFile::create(&directory.path().join("a.core"), OnExisting::Refuse);
+        assert!(!DataFile::new(pending.unwrap().without_sync()).is_direct());
+    }
+
+    fn slices_all_arrive(prepare: impl FnOnce(PendingFile) -> PendingFile) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.core");
-        let file = DataFile::new(PendingFile::create(&path, OnExisting::Refuse).unwrap());
+        let pending = PendingFile::create(&path, OnExisting::Refuse).unwrap();
+        let file = DataFile::new(prepare(pending));
         file.set_len(2 << 20).unwrap();
         let memory: Vec<u8> = (0..1 << 20).map(|i: u32| i.to_le_bytes()[1] ^ 0x5a).collect();
         let start = memory.as_ptr().align_offset(ALIGNMENT);
