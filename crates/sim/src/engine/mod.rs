@@ -9,6 +9,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `cast` | what kind of run it is |
 //! | `scene` | a program, its memory and its pager, made from a seed |
 //! | `program` | the threads that are served |
 //! | `served` | an address space in service: the engine and what it waits for |
@@ -16,9 +17,12 @@
 //! | `port` | requests of the engine as requests of a userfaultfd |
 //! | `source` | where pages come from, and what goes wrong there |
 //! | `run` | one run: what happens by chance, and its end |
+//! | `relief` | workers go, others take over |
 
+mod cast;
 mod port;
 mod program;
+mod relief;
 mod run;
 mod scene;
 mod served;

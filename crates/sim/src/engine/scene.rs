@@ -10,19 +10,18 @@ use faultless_mm::{
     Behind, Choice, Errno, Kernel, MapRequest, NewObject, OpenFlags, Profile, Runner, ThreadId,
 };
 use faultless_pages::{Bytes, Va};
-use faultless_paging::core::{Background, Core, Policy, RegionSpec, Ways};
+use faultless_paging::core::{Core, Policy, RegionSpec};
 use faultless_paging::page::PageTable;
-use faultless_paging::port::{Quiet, Span};
-use faultless_paging::prefetch::{Majority, Never, Prefetch, Sequential, Stride};
+use faultless_paging::port::Quiet;
 use faultless_uapi::feature::{
     FEATURE_EVENT_FORK, FEATURE_EVENT_REMAP, FEATURE_EVENT_REMOVE, FEATURE_EVENT_UNMAP,
     FEATURE_MINOR_SHMEM, FEATURE_PAGEFAULT_FLAG_WP, FEATURE_POISON, FEATURE_WP_HUGETLBFS_SHMEM,
 };
 use faultless_uapi::ioctl::{UFFDIO_API, UFFDIO_REGISTER};
-use faultless_uapi::mode::register::{MINOR, MISSING, WP};
 use faultless_uapi::{UFFD_API, UffdioApi, UffdioRange, UffdioRegister};
 
 use super::Flaw;
+use super::cast::Cast;
 use super::program::{Birth, Program};
 use super::run::{Order, PATIENCE};
 use super::served::{Memory, Served};
@@ -39,30 +38,6 @@ const FIRST_WORD: Word = 0xfa17_0000;
 const SLOTS: u64 = 64;
 const EVENTS: u64 =
     FEATURE_EVENT_REMOVE | FEATURE_EVENT_REMAP | FEATURE_EVENT_UNMAP | FEATURE_EVENT_FORK;
-
-/// What kind of run it is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cast {
-    /// The pager is a thread of the program's process.
-    pub(super) own: bool,
-    /// The memory is shared memory.
-    pub(super) shared: bool,
-    /// It is filled through a second mapping.
-    pub(super) filled: bool,
-    /// Writes are told.
-    pub(super) tracked: bool,
-    /// Somebody else puts pages there too, as a second pager does, or one that was slow to die.
-    /// Nothing is given up then, which only the pager would know; nor does the pager write to
-    /// memory that it takes for empty.
-    pub(super) rival: bool,
-    pub(super) pages: u64,
-    pub(super) workers: u64,
-    pub(super) around: u64,
-    pub(super) run_max: u64,
-    pub(super) prefetches: usize,
-    pub(super) background: Option<Background>,
-    guesses: u64,
-}
 
 /// A program, its pager, and the chance that rules over them.
 pub(super) struct Scene {
@@ -103,53 +78,6 @@ pub(super) struct Scene {
     pub(super) exiting: Rc<Cell<usize>>,
     /// What happens when.
     pub(super) turn: Option<(Step, Order)>,
-}
-
-impl Cast {
-    fn draw(random: &mut Random) -> Cast {
-        let shared = random.happens(Odds::one_in(3));
-        let fills = random.happens(Odds::one_in(2));
-        let background = Background {
-            pages: random.within(1..=4),
-            fetches: 1,
-            pace: Span::micros(random.within(0..=2000)),
-        };
-        Cast {
-            own: random.happens(Odds::one_in(3)),
-            shared,
-            filled: shared && fills,
-            tracked: random.happens(Odds::one_in(2)),
-            rival: random.happens(Odds::one_in(4)) && !(shared && fills),
-            pages: random.within(1..=SLOT),
-            workers: random.within(1..=3),
-            around: random.within(0..=4),
-            run_max: random.within(1..=SLOT),
-            prefetches: usize::try_from(random.within(0..=3)).unwrap_or(0),
-            background: random.happens(Odds::one_in(2)).then_some(background),
-            guesses: random.below(4),
-        }
-    }
-
-    fn ways(&self) -> Ways {
-        match (self.filled, self.own && !self.shared) {
-            (true, _) => Ways::FILLED,
-            (_, true) => Ways { moves: Some(2), ..Ways::OWN },
-            _ => Ways::PLAIN,
-        }
-    }
-
-    fn prefetch(&self) -> Box<dyn Prefetch> {
-        match self.guesses {
-            0 => Box::new(Never),
-            1 => Box::new(Sequential::new(1, 4)),
-            2 => Box::new(Stride::new(2)),
-            _ => Box::new(Majority::new(8, 2)),
-        }
-    }
-
-    fn mode(&self) -> u64 {
-        MISSING | if self.tracked { WP } else { 0 } | if self.filled { MINOR } else { 0 }
-    }
 }
 
 impl Scene {

@@ -1,77 +1,29 @@
-//! The saver in a simulated world: a program that writes, discards, unmaps, moves and maps memory
-//! between any two steps of the saver, by seed.
+//! The program whose memory is saved, and the kernel's side of what it does.
 //!
-//! The kernel's side follows what Linux does, with every point where a thread can be overtaken
-//! as a step of its own. Four canaries switch off something the saver relies on, and must be
-//! caught.
+//! Follows what Linux does, with every point where a thread can be overtaken as a step of its own.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use faultless_pages::{Bytes, PageSize, Va, VaRange};
+use faultless_pages::{Va, VaRange};
 
-use super::super::live::LiveMap;
-use super::super::pages::{Pages, Run};
-use super::super::port::Piece;
-use super::*;
-
-const PAGE: u64 = 4096;
-/// Pages of address space; the cut holds those from 8 to 40.
-const SPACE: u64 = 64;
-const CUT: std::ops::Range<u64> = 8..40;
-/// Pages of the cut that are shared memory: one object of 8 pages, mapped twice.
-const SHARED: std::ops::Range<u64> = 24..40;
-const TWIN: u64 = 32;
-
-/// The page of the shared object that is mapped at `page` at the cut.
-fn object_at(page: u64) -> Option<u64> {
-    SHARED.contains(&page).then_some(if page < TWIN { page } else { page - 8 })
-}
-
-/// The other page of the cut that shows the same shared memory.
-fn twin_of(page: u64) -> Option<u64> {
-    SHARED.contains(&page).then_some(if page < TWIN { page + 8 } else { page - 8 })
-}
-
-/// What a page holds at the cut.
-fn content_at_cut(page: u64) -> u64 {
-    1_000 + object_at(page).unwrap_or(page)
-}
-
-fn range(start: u64, end: u64) -> VaRange {
-    VaRange::new(Va(start * PAGE), Va(end * PAGE))
-}
-
-fn pages(range: VaRange) -> std::ops::Range<u64> {
-    range.start().0 / PAGE..range.end().0 / PAGE
-}
-
-fn move_(from: u64, to: u64, len: u64) -> Move {
-    Move { from: Va(from * PAGE), to: Va(to * PAGE), len: Bytes(len * PAGE) }
-}
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
+use super::{
+    CUT, Message, Move, PAGE, Rng, SHARED, SPACE, content_at_cut, move_, object_at, pages, range,
+    twin_of,
+};
 
 #[derive(Clone, Copy, Debug)]
-struct Frame {
-    content: u64,
-    armed: bool,
+pub(super) struct Frame {
+    pub(super) content: u64,
+    pub(super) armed: bool,
     /// The page of the cut whose content this was, to know what may be recorded as freed.
-    origin: Option<u64>,
+    pub(super) origin: Option<u64>,
     /// The page of the shared object it shows: then its protection outlives its content.
-    object: Option<u64>,
+    pub(super) object: Option<u64>,
 }
 
 /// A thread of the program, in the middle of something.
 #[derive(Clone, Copy, Debug)]
-enum Thread {
+pub(super) enum Thread {
     Idle,
     /// Waits for its page to be let go.
     Blocked {
@@ -87,7 +39,7 @@ enum Thread {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Next {
+pub(super) enum Next {
     Write {
         page: u64,
     },
@@ -115,7 +67,7 @@ enum Next {
 
 /// A guarantee of the kernel to do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Missing {
+pub(super) enum Missing {
     Nothing,
     /// Letting go succeeds while the mapping is changing.
     ChangeCheck,
@@ -127,37 +79,37 @@ enum Missing {
     Twins,
 }
 
-struct World {
-    rng: Rng,
-    missing: Missing,
-    mapped: BTreeSet<u64>,
-    frames: BTreeMap<u64, Frame>,
-    changing: u32,
-    faults: VecDeque<Message>,
-    events: VecDeque<(u64, Message)>,
-    next_serial: u64,
-    read_serials: BTreeSet<u64>,
-    threads: Vec<Thread>,
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) missing: Missing,
+    pub(super) mapped: BTreeSet<u64>,
+    pub(super) frames: BTreeMap<u64, Frame>,
+    pub(super) changing: u32,
+    pub(super) faults: VecDeque<Message>,
+    pub(super) events: VecDeque<(u64, Message)>,
+    pub(super) next_serial: u64,
+    pub(super) read_serials: BTreeSet<u64>,
+    pub(super) threads: Vec<Thread>,
     /// Pages of the cut the program has dropped.
-    dropped: BTreeSet<u64>,
+    pub(super) dropped: BTreeSet<u64>,
     /// Moves since the saver last saw that nothing is changing, with the pages they took along.
-    moves: Vec<(Move, Vec<u64>)>,
+    pub(super) moves: Vec<(Move, Vec<u64>)>,
     /// Where each page of the cut has been.
-    was_at: BTreeMap<u64, BTreeSet<u64>>,
+    pub(super) was_at: BTreeMap<u64, BTreeSet<u64>>,
     /// Drops since then.
-    drops: Vec<VaRange>,
+    pub(super) drops: Vec<VaRange>,
     /// Pages of moves whose order the saver cannot know, and of announced drops: those of shared
     /// memory are given up before they are gone.
-    entangled: BTreeSet<u64>,
-    steps: u64,
+    pub(super) entangled: BTreeSet<u64>,
+    pub(super) steps: u64,
     /// Threads may begin something new.
-    lively: bool,
+    pub(super) lively: bool,
     /// Where memory was unmapped last.
-    hole: u64,
+    pub(super) hole: u64,
 }
 
 impl World {
-    fn new(seed: u64, missing: Missing) -> World {
+    pub(super) fn new(seed: u64, missing: Missing) -> World {
         let frame = |page: u64| Frame {
             content: content_at_cut(page),
             armed: true,
@@ -187,14 +139,14 @@ impl World {
     }
 
     /// Lets the program go on for a while.
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         for _ in 0..self.rng.below(4) {
             let thread = usize::try_from(self.rng.below(3)).unwrap();
             self.step(thread);
         }
     }
 
-    fn step(&mut self, thread: usize) {
+    pub(super) fn step(&mut self, thread: usize) {
         self.steps += 1;
         self.threads[thread] = match self.threads[thread] {
             Thread::Idle if self.lively => self.begin(),
@@ -206,7 +158,7 @@ impl World {
         };
     }
 
-    fn span(&mut self) -> (u64, u64) {
+    pub(super) fn span(&mut self) -> (u64, u64) {
         let start = self.rng.below(SPACE - 8);
         (start, start + 1 + self.rng.below(8))
     }
@@ -400,7 +352,7 @@ impl World {
         }
     }
 
-    fn wake(&mut self, woken: std::ops::Range<u64>) {
+    pub(super) fn wake(&mut self, woken: std::ops::Range<u64>) {
         for thread in &mut self.threads {
             if let Thread::Blocked { page } = *thread
                 && woken.contains(&page)
@@ -414,229 +366,4 @@ impl World {
 /// Says whether a move and a drop concern the same addresses.
 fn touches(move_: Move, drop: VaRange) -> bool {
     [move_.source(), move_.destination()].iter().any(|own| own.intersect(drop).is_some())
-}
-
-struct Memory {
-    bytes: Vec<u8>,
-}
-
-impl Piece for Memory {
-    fn blocks(&mut self) -> Vec<&mut [u8]> {
-        vec![&mut self.bytes]
-    }
-}
-
-impl Target for World {
-    fn read(&mut self, live: VaRange, out: &mut dyn Piece) -> Bytes {
-        let mut blocks = out.blocks();
-        for (page, into) in pages(live).zip(blocks[0].chunks_mut(4096)) {
-            self.run();
-            let Some(frame) = self.frames.get(&page) else {
-                if !self.mapped.contains(&page) {
-                    return Bytes(page * PAGE - live.start().0);
-                }
-                into.fill(0);
-                continue;
-            };
-            into[..8].copy_from_slice(&frame.content.to_le_bytes());
-        }
-        live.len()
-    }
-
-    fn armed(&mut self, live: VaRange) -> Vec<VaRange> {
-        self.run();
-        if self.missing == Missing::ArmedCheck {
-            return vec![live];
-        }
-        let armed = pages(live).filter(|page| self.frames.get(page).is_some_and(|f| f.armed));
-        let set: RangeSet = armed.map(|page| range(page, page + 1)).collect();
-        set.iter().collect()
-    }
-
-    fn release(&mut self, live: VaRange) -> Released {
-        self.run();
-        if self.changing > 0 && self.missing != Missing::ChangeCheck {
-            return Released::Changing;
-        }
-        for page in pages(live) {
-            if let Some(frame) = self.frames.get_mut(&page) {
-                frame.armed = false;
-            }
-        }
-        self.wake(pages(live));
-        Released::Done
-    }
-
-    fn is_changing(&mut self) -> bool {
-        self.run();
-        if self.changing == 0 {
-            self.moves.clear();
-            self.drops.clear();
-        }
-        self.changing > 0
-    }
-
-    fn messages(&mut self, out: &mut Vec<Message>) {
-        self.run();
-        // Faults come first, whatever came before them.
-        out.extend(self.faults.drain(..));
-        for (serial, event) in std::mem::take(&mut self.events) {
-            self.read_serials.insert(serial);
-            out.push(event);
-        }
-    }
-}
-
-/// What was saved, with a sink that now and then has no room.
-struct Core {
-    rng: Rng,
-    saved: BTreeMap<u64, u64>,
-    twice: bool,
-    /// Whether the pieces make a stream, and how far it would have come.
-    is_stream: bool,
-    streamed: u64,
-    out_of_order: bool,
-}
-
-impl Sink for Core {
-    type Piece = Memory;
-
-    fn takes_any_order(&self) -> bool {
-        !self.is_stream
-    }
-
-    fn is_behind(&self) -> bool {
-        self.saved.len().is_multiple_of(2)
-    }
-
-    fn take(&mut self, len: Bytes, _: bool) -> Option<Memory> {
-        (self.rng.below(5) > 0).then(|| Memory { bytes: vec![0; len.as_usize()] })
-    }
-
-    fn put(&mut self, cut: VaRange, piece: Memory, ahead: bool) {
-        // What comes ahead waits until the stream gets there; nothing may come behind it.
-        self.out_of_order |= self.is_stream && pages(cut).start < self.streamed;
-        if !ahead {
-            self.streamed = pages(cut).end;
-        }
-        for (page, data) in pages(cut).zip(piece.bytes.chunks(4096)) {
-            let content = u64::from_le_bytes(data[..8].try_into().unwrap());
-            self.twice |= self.saved.insert(page, content).is_some();
-        }
-    }
-
-    fn give_back(&mut self, _: Memory) {}
-}
-
-/// Runs one world to its end and returns what is wrong with the result.
-fn violations(seed: u64, missing: Missing) -> Vec<String> {
-    let mut world = World::new(seed, missing);
-    let mut core = Core {
-        rng: Rng(!seed),
-        saved: BTreeMap::new(),
-        twice: false,
-        is_stream: seed.is_multiple_of(2),
-        streamed: 0,
-        out_of_order: false,
-    };
-    let runs = vec![Run { range: range(CUT.start, CUT.end), grain: PageSize::KIB4 }];
-    let live = LiveMap::new([range(CUT.start, CUT.end)]);
-    let shared: RangeSet = match missing {
-        Missing::Announcement => RangeSet::new(),
-        _ => [range(SHARED.start, SHARED.end)].into_iter().collect(),
-    };
-    let pages_of_cut = Pages::new(PageSize::KIB4, runs);
-    let halves = [range(SHARED.start, TWIN), range(TWIN, SHARED.end)];
-    let twins = match missing {
-        Missing::Twins => Twins::default(),
-        _ => Twins::of(halves.map(|half| (1, Bytes(0), half))),
-    };
-    let mut saver = Saver::new(pages_of_cut, live, Vec::new(), shared, twins, VecDeque::new());
-    let mut done = Done::default();
-    let mut wrong = Vec::new();
-    let mut holds = Vec::new();
-    for turn in 0.. {
-        if turn == 20_000 {
-            wrong.push("the snapshot does not end".to_owned());
-            break;
-        }
-        world.run();
-        if world.rng.below(10) == 0 {
-            let (start, end) = world.span();
-            holds.push(range(start, end));
-            saver.hold(holds.len() as u64 - 1, range(start, end));
-        }
-        let served = saver.serve(&mut world, &mut core, turn, &mut done).unwrap();
-        for ticket in done.settled.drain(..) {
-            let held = holds[usize::try_from(ticket).unwrap()];
-            for place in saver.live.at(held) {
-                if saver.pages().pending_in(place.cut).next().is_some() {
-                    wrong.push(format!("a hold of {held} was settled too early"));
-                }
-            }
-        }
-        if served == Turn::Done && saver.work(&mut world, &mut core).unwrap() == Turn::Done {
-            break;
-        }
-    }
-    let freed: BTreeSet<u64> = saver.pages().freed().iter().flat_map(pages).collect();
-    for page in CUT {
-        match core.saved.get(&page) {
-            Some(&content) if content == content_at_cut(page) => {}
-            Some(content) => wrong.push(format!("page {page} was saved with content {content}")),
-            None if !freed.contains(&page) => wrong.push(format!("page {page} is forgotten")),
-            None if world.dropped.contains(&page) || world.entangled.contains(&page) => {}
-            None => wrong.push(format!("page {page} is missing")),
-        }
-        if core.saved.contains_key(&page) && freed.contains(&page) {
-            wrong.push(format!("page {page} was both saved and recorded as freed"));
-        }
-    }
-    if core.twice {
-        wrong.push("a page was saved twice".to_owned());
-    }
-    if core.out_of_order {
-        wrong.push("a page was saved behind a stream that had passed it".to_owned());
-    }
-    // Let the program finish what it began: nobody may wait for ever.
-    world.lively = false;
-    for turn in 0..200 {
-        let _ = saver.serve(&mut world, &mut core, turn, &mut done);
-        for thread in 0..world.threads.len() {
-            world.step(thread);
-        }
-    }
-    if let Some(thread) = world.threads.iter().find(|thread| !matches!(thread, Thread::Idle)) {
-        wrong.push(format!("a thread waits for ever: {thread:?}"));
-    }
-    wrong
-}
-
-#[test]
-fn every_page_is_saved_as_it_was_at_the_cut_or_freed_by_the_program() {
-    let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
-    for seed in first..first + 3_000 {
-        let wrong = violations(seed, Missing::Nothing);
-        assert!(wrong.is_empty(), "SEED={seed}: {wrong:#?}");
-    }
-}
-
-#[test]
-fn a_kernel_that_does_not_refuse_while_the_mapping_changes_is_caught() {
-    assert!((0..3_000).any(|seed| !violations(seed, Missing::ChangeCheck).is_empty()));
-}
-
-#[test]
-fn a_saver_that_does_not_look_at_the_protection_is_caught() {
-    assert!((0..3_000).any(|seed| !violations(seed, Missing::ArmedCheck).is_empty()));
-}
-
-#[test]
-fn a_saver_that_trusts_the_protection_of_shared_memory_is_caught() {
-    assert!((0..3_000).any(|seed| !violations(seed, Missing::Announcement).is_empty()));
-}
-
-#[test]
-fn a_saver_that_forgets_the_other_address_of_a_page_is_caught() {
-    assert!((0..3_000).any(|seed| !violations(seed, Missing::Twins).is_empty()));
 }
