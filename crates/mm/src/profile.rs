@@ -8,7 +8,7 @@ use faultless_pages::{Bytes, PageSize};
 use faultless_uapi::KernelVersion;
 use faultless_uapi::feature::{Feature, HISTORY};
 
-use crate::errno::{EFAULT, EINVAL, ENOMEM, Errno};
+use crate::errno::{EBUSY, EFAULT, EINVAL, ENOMEM, Errno};
 
 /// A kernel to play.
 #[derive(Clone, Debug)]
@@ -49,6 +49,9 @@ pub struct Profile {
     pub locks_areas: bool,
     /// Droppable memory exists (6.11).
     pub has_droppable: bool,
+    /// Collapsing pages of which some are missing, where a userfaultfd waits for them, fails so
+    /// (6.12: EBUSY; EINVAL in 6.1).
+    pub awaited_pages_refuse_collapse: Errno,
     /// Closing the last descriptor takes protection off the pages (6.12).
     pub closing_clears_protection: bool,
     /// An area that moves without being told of loses its protection too (6.13).
@@ -168,6 +171,7 @@ impl Profile {
             shares_sealed_objects: since(6, 7),
             locks_areas: since(6, 9),
             has_droppable: since(6, 11),
+            awaited_pages_refuse_collapse: if since(6, 12) { EBUSY } else { EINVAL },
             closing_clears_protection: since(6, 12),
             moved_area_loses_wp: since(6, 13),
             has_guards: since(6, 13),

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use faultless_pages::{PageSize, VaRange};
 
-use crate::errno::{EAGAIN, EBUSY, EINVAL, ENOMEM, Errno};
+use crate::errno::{EAGAIN, EINVAL, ENOMEM, Errno};
 use crate::id::{FrameId, SpaceId};
 use crate::kernel::{Kernel, State};
 use crate::machine::{Content, Kind};
@@ -130,7 +130,10 @@ impl State {
         }
         let full = there == place.page_count(self.profile.page_size);
         // Where a userfaultfd listens, no page comes unasked.
-        if area.registration.is_some() && !full { Err(EBUSY) } else { Ok(heads) }
+        match area.registration.is_some() && !full {
+            true => Err(self.profile.awaited_pages_refuse_collapse),
+            false => Ok(heads),
+        }
     }
 
     fn check_uses(&self, head: FrameId) -> Result<(), Errno> {

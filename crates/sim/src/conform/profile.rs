@@ -196,6 +196,13 @@ impl Profile {
         if self.is_at_least(6, 12) { Promise::Yes } else { Promise::Either }
     }
 
+    /// Collapsing base pages where a userfaultfd waits for the missing ones is EBUSY: in 6.12. In
+    /// 6.1 it was EINVAL.
+    #[must_use]
+    pub fn awaited_pages_make_collapse_busy(&self) -> Promise {
+        if self.is_at_least(6, 12) { Promise::Yes } else { Promise::Either }
+    }
+
     /// COPY checks its source as a range, EINVAL before it looks at memory: since 6.6.
     #[must_use]
     pub fn copy_checks_its_source(&self) -> Promise {

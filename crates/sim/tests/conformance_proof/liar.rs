@@ -9,7 +9,7 @@ use faultless_sim::conform::linux::advice;
 use faultless_sim::conform::verdict::Verdict;
 use faultless_sim::conform::{Call, Done, Errno, Fd, Process, Profile, Stop, Thread, World};
 use faultless_uapi::event::{PAGEFAULT, UNMAP};
-use faultless_uapi::feature::FEATURE_MOVE;
+use faultless_uapi::feature::{FEATURE_MOVE, FEATURE_WP_ASYNC};
 use faultless_uapi::ioctl::{
     UFFDIO_API, UFFDIO_CONTINUE, UFFDIO_COPY, UFFDIO_MOVE, UFFDIO_REGISTER, UFFDIO_RWPROTECT,
     UFFDIO_UNREGISTER, UFFDIO_WAKE, UFFDIO_WRITEPROTECT, UFFDIO_ZEROPAGE,
@@ -166,7 +166,8 @@ pub(crate) const LIES: &[Lie] = &[
             (Call::Scan { .. }, Ok(count @ 1..)) => Done { result: Ok(count - 1), ..done },
             _ => done,
         },
-    ),
+    )
+    .needing(FEATURE_WP_ASYNC),
     before("guards_let_through", &["guard"], |call| match call {
         Call::Advise { at, len, advice: advice::GUARD_INSTALL } => {
             Call::Advise { at, len, advice: advice::DONTNEED }

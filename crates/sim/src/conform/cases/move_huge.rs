@@ -98,7 +98,14 @@ pub(super) fn refused_collapse_says_why(w: &mut dyn World) -> Verdict {
     let (area, _) = s.huge_anon(1)?;
     s.register(area.range(), reg::MISSING | reg::WP)?;
     s.fill(area.one(0), 1, 0)?;
-    expect_no_collapse(&mut s, area.range(), EBUSY)?;
+    let collapsed = s.call(advise(area.range(), advice::COLLAPSE))?.result;
+    let promise = s.profile().awaited_pages_make_collapse_busy();
+    let kept = match collapsed {
+        Err(Stop::Refused(EBUSY)) => promise.allows(true),
+        Err(Stop::Refused(EINVAL)) => promise.allows(false),
+        _ => false,
+    };
+    ensure(kept, format_args!("collapse: {collapsed:?}"))?;
     s.protect(area.one(0))?;
     expect_no_collapse(&mut s, area.range(), EINVAL)
 }
