@@ -10,10 +10,12 @@
 //! | [`host`] | where it ran |
 //! | [`grid`], [`plot`] | for people |
 //! | [`ops`] | what does each operation cost on this host? |
+//! | [`fault`] | how long does a thread wait for a missing page? |
 //! | [`snapshot`] | how long does a snapshot stop a process, and how long does gcore? |
 //!
 //! *Invariant*: figures are compared only within one run; nothing here remembers a figure.
 
+mod fault;
 mod grid;
 mod host;
 mod ops;
@@ -23,6 +25,7 @@ mod rounds;
 mod snapshot;
 mod stats;
 
+use std::env;
 use std::fs;
 use std::path::PathBuf;
 
@@ -47,9 +50,12 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum Question {
     Ops(ops::Args),
+    Fault(fault::Args),
     Snapshot(snapshot::Args),
     #[command(name = "__target", hide = true)]
     Target(snapshot::target::Args),
+    #[command(name = "__faulter", hide = true)]
+    Faulter(fault::faulter::Args),
 }
 
 /// Where the result goes.
@@ -69,9 +75,17 @@ struct Output {
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     match &args.question {
         Question::Ops(args) => ops::run(args),
+        Question::Fault(args) => fault::run(args),
         Question::Snapshot(args) => snapshot::run(args),
         Question::Target(args) => snapshot::target::run(args),
+        Question::Faulter(args) => fault::faulter::run(args),
     }
+}
+
+/// Returns the path of the running program: what is measured is the build that measures.
+fn this_program() -> Result<PathBuf, Failure> {
+    env::current_exe()
+        .map_err(|error| Failure::new(Exit::Host, format_args!("path of this program: {error}")))
 }
 
 /// Prints a report and draws its chart, as asked.

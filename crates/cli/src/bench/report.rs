@@ -1,7 +1,7 @@
 //! What a bench hands back: one object with the same outline for every bench.
 //!
 //! [`Report`] is printed as JSON (`bench, host, rows[], ratios{}, findings[]`) or as a table for
-//! people. Built by `ops` and `snapshot`, printed by the parent module.
+//! people. Built by every bench, printed by the parent module.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,7 +1,7 @@
 //! The statistics every bench reports: order statistics of samples, and ratios of paired samples.
 //!
 //! [`Summary`] describes the samples of one variant; [`PairedRatio`] compares two variants round
-//! by round. Called by `ops` and `snapshot` on what `rounds` measured.
+//! by round. Called by every bench on what `rounds` measured.
 //!
 //! *Invariant*: a ratio is formed inside a round, before any median. Two variants of one round saw
 //! the same host within milliseconds; the medians of two whole runs may have seen different ones.
@@ -92,7 +92,7 @@ pub(crate) fn nanoseconds(duration: Duration) -> f64 {
 
 /// Interpolates linearly between the two samples next to the quantile, so that the median of an
 /// even number of samples is the mean of the middle two.
-fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
+pub(crate) fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let position = float(u64::try_from(last).ok()?) * q;
     #[expect(
@@ -105,7 +105,8 @@ fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     Some(sorted[below] + (sorted[above] - sorted[below]) * position.fract())
 }
 
-fn sorted(samples: &[f64]) -> Vec<f64> {
+/// Returns samples in order.
+pub(crate) fn sorted(samples: &[f64]) -> Vec<f64> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted

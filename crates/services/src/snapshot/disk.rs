@@ -1,8 +1,9 @@
 //! The threads that bring saved pages into the core.
 //!
 //! A raw core that bypasses the page cache has two of them: one sums up a piece while the disk
-//! works on the other's. What is cached or compressed has one; a stream takes pieces in the order they were saved. They give the blocks
-//! back to the pool even after a disk error: the saver must never wait for a disk that is gone.
+//! works on the other's. What is cached or compressed has one; a stream takes pieces in the order
+//! they were saved. They give the blocks back to the pool even after a disk error: the saver must
+//! never wait for a disk that is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

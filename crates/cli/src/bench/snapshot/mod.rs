@@ -36,9 +36,9 @@ use crate::exit::{Exit, Failure};
 use crate::signals::Interrupts;
 use crate::size;
 
-use super::Output;
 use super::host::Host;
 use super::report::Report;
+use super::{Output, this_program};
 use figures::Case;
 use session::Session;
 use tools::Tool;
@@ -134,10 +134,4 @@ fn summarise(args: &Args, cases: &[Case]) -> Report<rows::Row> {
         ratios,
         findings,
     }
-}
-
-/// Returns the path of the running program: what is measured is the build that measures.
-fn this_program() -> Result<PathBuf, Failure> {
-    env::current_exe()
-        .map_err(|error| Failure::new(Exit::Host, format_args!("path of this program: {error}")))
 }
