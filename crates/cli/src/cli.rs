@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::exit::CODES;
-use crate::{bench, conform, docs, doctor, image, inspect, serve, snapshot};
+use crate::{bench, conform, docs, doctor, image, inspect, serve, snapshot, vm};
 
 /// Page faults, answered in user space: consistent snapshots of running processes.
 ///
@@ -32,6 +32,7 @@ pub(crate) enum Command {
     Inspect(inspect::Args),
     Image(image::Args),
     Serve(serve::Args),
+    Vm(vm::Args),
     Doctor(doctor::Args),
     Conform(conform::Args),
     Bench(bench::Args),

@@ -25,6 +25,7 @@ mod size;
 mod snapshot;
 mod table;
 mod units;
+mod vm;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Image(args) => image::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Vm(args) => vm::run(&args),
         Command::ServeWorker(args) => serve::run_worker(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),

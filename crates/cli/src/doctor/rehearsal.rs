@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use faultless_pages::Bytes;
-use faultless_services::snapshot::{Class, Format, Options, SnapshotError, snapshot};
+use faultless_services::Class;
+use faultless_services::snapshot::{Format, Options, SnapshotError, snapshot};
 
 use super::child::Idler;
 use super::tried::Tried;

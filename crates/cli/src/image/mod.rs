@@ -15,7 +15,7 @@ mod watch;
 
 pub(crate) use failure::unwritten;
 pub(crate) use inspect::inspect_whole;
-pub(crate) use place::open_parent;
+pub(crate) use place::{open_parent, parse_codec};
 
 use crate::exit::{Exit, Failure};
 

@@ -91,7 +91,7 @@ pub(super) fn parse_chunk(text: &str) -> Result<ChunkSize, String> {
 }
 
 /// Reads a codec.
-fn parse_codec(text: &str) -> Result<Codec, String> {
+pub(crate) fn parse_codec(text: &str) -> Result<Codec, String> {
     let (name, level) = match text.split_once(':') {
         Some((name, level)) => (name, Some(level)),
         None => (text, None),

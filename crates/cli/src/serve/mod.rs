@@ -7,22 +7,19 @@ mod metrics;
 mod tell;
 mod worker;
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use faultless_pages::Bytes;
-use faultless_services::serve::front::{Front, FrontError, Listener, Options, Spawn, Wishes};
+use faultless_services::serve::front::{Front, FrontError, Listener, Options, Wishes};
 use faultless_services::serve::notify::notify;
 
 use crate::exit::{Exit, Failure};
 use crate::signals::Interrupts;
 use crate::size;
-pub(crate) use worker::{WorkerArgs, run as run_worker};
+pub(crate) use worker::{WorkerArgs, run as run_worker, spawner};
 
 /// Restore VMs, containers and programs lazily from an image
 ///
@@ -106,8 +103,15 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         users: Some(users(args)),
         prefault: args.prefault,
     };
-    let ended =
-        Front::new(listener, spawner(args), options, wishes, &mut told).and_then(Front::run);
+    let spawn = spawner(&WorkerArgs {
+        image: args.image.clone(),
+        cache: args.cache,
+        threads: args.threads,
+        record: args.record.clone(),
+        replay: args.replay.clone(),
+        finish_alone: false,
+    });
+    let ended = Front::new(listener, spawn, options, wishes, &mut told).and_then(Front::run);
     let _ = notify(std::env::var("NOTIFY_SOCKET").ok().as_deref(), "STOPPING=1");
     match ended {
         Ok(figures) => {
@@ -128,23 +132,6 @@ fn users(args: &Args) -> Vec<u32> {
         return vec![rustix::process::geteuid().as_raw(), 0];
     }
     args.users.clone()
-}
-
-/// Starts workers: this program once more.
-fn spawner(args: &Args) -> Spawn {
-    let mut words: Vec<OsString> = vec!["__serve-worker".into(), args.image.clone().into()];
-    words.extend(["--cache".into(), args.cache.0.to_string().into()]);
-    words.extend(["--threads".into(), args.threads.to_string().into()]);
-    for (option, file) in [("--record", &args.record), ("--replay", &args.replay)] {
-        words.extend(file.iter().flat_map(|file| [option.into(), file.clone().into()]));
-    }
-    // Found once: after an upgrade the link of a running program leads to a deleted file, while
-    // the path leads to the new one.
-    let program = std::env::current_exe();
-    Box::new(move |socket: OwnedFd| {
-        let program: &Path = program.as_deref().map_err(std::io::Error::kind)?;
-        Command::new(program).args(&words).stdin(Stdio::from(socket)).stdout(Stdio::null()).spawn()
-    })
 }
 
 /// Lets this process have as many descriptors as the system allows it: a client takes three.

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 
 use faultless_image::flt::Codec;
 use faultless_pages::Bytes;
+use faultless_services::Class;
 use faultless_services::snapshot::{
-    self as service, Class, Observer, Options, Phase, SnapshotError, snapshot,
+    self as service, Observer, Options, Phase, SnapshotError, snapshot,
 };
 
 use crate::exit::{Exit, Failure};

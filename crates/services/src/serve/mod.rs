@@ -14,6 +14,7 @@
 //! | [`Memory`] | what is served: an image, a raw memory file, a core; told by content |
 //! | [`front`] | the front: sockets, credentials, admission, who is a client |
 //! | [`worker`] | the worker: the engine on each client's userfaultfd |
+//! | [`keeper`] | a front of its own for one process that was attached to from outside |
 //! | [`control`] | what the two say to each other |
 //! | [`notify`] | what the service manager is told |
 //! | [`Figures`] | what was done, for metrics and events |
@@ -31,6 +32,7 @@ mod cache;
 pub mod control;
 mod figures;
 pub mod front;
+pub mod keeper;
 mod memory;
 pub mod notify;
 pub mod worker;

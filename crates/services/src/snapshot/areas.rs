@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::census::Census;
 use super::error::SnapshotError;
 use super::policy::DumpFilter;
-use super::vma::{FlagTable, Maps, Vma, VmaFlags};
+use crate::vma::{FlagTable, Maps, Vma, VmaFlags};
 
 /// What is needed for a cut, opened beforehand.
 pub(super) struct Tools<'a> {
@@ -74,7 +74,7 @@ fn decide(tools: &Tools<'_>, vmas: Vec<Vma>) -> Result<Vec<Area>, SnapshotError>
     // The vsyscall page lies outside of any address space.
     for vma in vmas.into_iter().filter(|vma| vma.name.as_os_str() != "[vsyscall]") {
         // A mapping made since the flags were read is an ordinary one, or it would be missed.
-        let ordinary = VmaFlags { dont_dump: false, io: false, huge: None };
+        let ordinary = VmaFlags { dont_dump: false, io: false, huge: None, paged: false };
         let flags = tools.flags.of(vma.range).unwrap_or(ordinary);
         let private_file = !vma.shared && !vma.is_anonymous() && !vma.is_kernel_made();
         let dirty = private_file

@@ -9,7 +9,7 @@ use faultless_pages::{Bytes, RangeSet, VaRange};
 use faultless_uffd::{Category, Pagemap, PagemapEntry, PagemapScan, ScanError, ScanRegion};
 use rustix::fs::{SeekFrom, seek};
 
-use super::vma::Vma;
+use crate::vma::Vma;
 
 /// Looks at page tables.
 pub(super) struct Census<'a> {

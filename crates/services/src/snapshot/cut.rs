@@ -21,7 +21,7 @@ use super::freeze::Threads;
 use super::pages::Run;
 use super::report::Pause;
 use super::twins::Twins;
-use super::vma::Vma;
+use crate::vma::Vma;
 
 /// What the process was at one instant.
 pub(super) struct Cut {

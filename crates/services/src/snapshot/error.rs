@@ -9,20 +9,7 @@ use faultless_uffd::attach::AttachError;
 use faultless_uffd::{HandshakeError, OpError};
 use rustix::io::Errno;
 
-/// Who has to act on an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// What was asked for makes no sense.
-    Usage,
-    /// This host, or the rights on it, lack something.
-    Host,
-    /// The target or the disk is at fault.
-    Peer,
-    /// The user stopped it.
-    Interrupted,
-    /// A defect of this program.
-    Bug,
-}
+use crate::Class;
 
 /// Why a snapshot could not be taken. No file is left under the output's name, and the target
 /// runs on.

@@ -8,7 +8,7 @@ use std::fs;
 
 use faultless_image::core::{MappedFile, ProcessNotes, PsInfo, ThreadNotes, ThreadTimes};
 
-use super::vma::Vma;
+use crate::vma::Vma;
 
 /// Completes the notes of each thread.
 pub(super) fn complete(pid: u32, threads: &mut [ThreadNotes]) {

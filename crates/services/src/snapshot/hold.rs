@@ -239,7 +239,7 @@ fn dropped(map: &Map, number: u64, arguments: [u64; 6]) -> Option<VaRange> {
 const DISCARDING: [u64; 5] = [4, 8, 9, 24, 102];
 
 /// Returns the end of the heap among mappings, or 0.
-pub(super) fn heap_end(vmas: &[super::vma::Vma]) -> Va {
+pub(super) fn heap_end(vmas: &[crate::vma::Vma]) -> Va {
     let heap = vmas.iter().filter(|vma| vma.name.as_os_str() == "[heap]");
     heap.map(|vma| vma.range.end()).max().unwrap_or_default()
 }

@@ -10,7 +10,7 @@
 //! | `freeze` | stopping threads and reading their registers |
 //! | `areas`, `cut` | what is done about each mapping; everything that happens during the pause |
 //! | `watch` | letting writers go before the pause, while memory is being protected |
-//! | `vma`, `policy`, `census` | what is mapped, what of it is dumped, which pages hold something |
+//! | `policy`, `census` | what is mapped, what of it is dumped, which pages hold something |
 //! | `saver` (`follow`, `step`) | which page is saved when: the core, free of effects |
 //! | `pages`, `live`, `twins` | what it knows of each page |
 //! | `port` | the world as the core sees it |
@@ -51,10 +51,9 @@ mod report;
 mod saver;
 mod session;
 mod twins;
-mod vma;
 mod watch;
 mod xsave;
 
-pub use error::{Class, SnapshotError};
+pub use error::SnapshotError;
 pub use report::{Format, Latency, Observer, Options, Pause, Phase, Report};
 pub use session::snapshot;

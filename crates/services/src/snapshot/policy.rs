@@ -6,7 +6,7 @@ use std::fs;
 
 use faultless_image::core::Dumped;
 
-use super::vma::{Vma, VmaFlags};
+use crate::vma::{Vma, VmaFlags};
 
 /// Bits of `/proc/PID/coredump_filter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

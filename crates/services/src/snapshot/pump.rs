@@ -25,7 +25,7 @@ use super::port::{Piece, Sink, Target, TargetGone};
 use super::remote::Remote;
 use super::report::{Observer, Phase};
 use super::saver::{Done, Saver, Turn};
-use super::vma::Vma;
+use crate::vma::Vma;
 
 /// How long the thread sleeps at most, to notice that it was cancelled.
 const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };

@@ -35,9 +35,9 @@ use super::pump::{Late, Pump, Saved, Stop};
 use super::remote::Remote;
 use super::report::{Latency, Observer, Options, Phase, Report};
 use super::saver::{LONGEST, Saver};
-use super::vma::{FlagTable, Maps};
 use super::watch::{Gate, watch};
 use super::xsave;
+use crate::vma::{FlagTable, Maps};
 
 /// Takes a snapshot of process `pid`.
 ///

@@ -13,31 +13,31 @@ use crate::serve::control::{self, ClientId, Order};
 
 /// A packet that waits for room.
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(in crate::serve) struct Outgoing {
     packet: Vec<u8>,
     fds_of: Option<ClientId>,
 }
 
 impl Outgoing {
     /// Makes a packet, to which a client's descriptors are added when it is sent.
-    pub(super) fn new(order: &Order, fds_of: Option<ClientId>) -> Outgoing {
+    pub(in crate::serve) fn new(order: &Order, fds_of: Option<ClientId>) -> Outgoing {
         Outgoing { packet: control::packet(order), fds_of }
     }
 }
 
 /// A worker.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(in crate::serve) struct Link {
     socket: OwnedFd,
     child: Child,
     waiting: VecDeque<Outgoing>,
     /// It has opened the image.
-    pub(super) ready: bool,
+    pub(in crate::serve) ready: bool,
 }
 
 impl Link {
     /// Starts a worker.
-    pub(super) fn start(spawn: &mut Spawn) -> io::Result<Link> {
+    pub(in crate::serve) fn start(spawn: &mut Spawn) -> io::Result<Link> {
         let kind = SocketType::SEQPACKET;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
         // Only this end: the worker waits for room, the front never does.
@@ -46,21 +46,21 @@ impl Link {
         Ok(Link { socket: ours, child, waiting: VecDeque::new(), ready: false })
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(in crate::serve) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub(super) fn push(&mut self, outgoing: Outgoing) {
+    pub(in crate::serve) fn push(&mut self, outgoing: Outgoing) {
         self.waiting.push_back(outgoing);
     }
 
     /// Says whether something waits for room.
-    pub(super) fn is_behind(&self) -> bool {
+    pub(in crate::serve) fn is_behind(&self) -> bool {
         !self.waiting.is_empty()
     }
 
     /// Sends what fits; `false` if there is no worker any more.
-    pub(super) fn flush<'f>(
+    pub(in crate::serve) fn flush<'f>(
         &mut self,
         fds: impl Fn(ClientId) -> Option<[BorrowedFd<'f>; 2]>,
     ) -> bool {
@@ -86,19 +86,19 @@ impl Link {
     }
 
     /// Ends the worker.
-    pub(super) fn kill(&mut self) {
+    pub(in crate::serve) fn kill(&mut self) {
         // It fails if the worker has ended, which is as well.
         let _ = self.child.kill();
     }
 
     /// Parts from a worker that has no client any more, and waits until it has ended by itself.
-    pub(super) fn part(mut self) -> io::Result<ExitStatus> {
+    pub(in crate::serve) fn part(mut self) -> io::Result<ExitStatus> {
         drop(self.socket);
         self.child.wait()
     }
 
     /// Ends the worker, if it has not ended, and waits for it.
-    pub(super) fn reap(mut self) -> io::Result<ExitStatus> {
+    pub(in crate::serve) fn reap(mut self) -> io::Result<ExitStatus> {
         drop(self.socket);
         // A worker without its front serves on: only a dead one is replaced.
         if self.child.try_wait()?.is_none() {

@@ -26,7 +26,7 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use self::connection::{Connection, ConnectionId, Heard};
-use self::link::{Link, Outgoing};
+pub(super) use self::link::{Link, Outgoing};
 use self::record::Record;
 use super::Figures;
 use super::control::{self, ClientId, Order, Received, Word};
@@ -64,7 +64,7 @@ pub struct Wishes {
 }
 
 /// Starts a worker on its end of a socket.
-pub type Spawn = Box<dyn FnMut(OwnedFd) -> io::Result<Child>>;
+pub type Spawn = Box<dyn FnMut(OwnedFd) -> io::Result<Child> + Send>;
 
 /// Why the front ended.
 #[derive(Debug, thiserror::Error)]

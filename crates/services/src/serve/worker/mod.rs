@@ -40,6 +40,8 @@ pub struct Options {
     pub record: Option<PathBuf>,
     /// What earlier clients touched, to be fetched ahead.
     pub replay: Option<PathBuf>,
+    /// Fill the memory of all clients if the front ends, and let it go: nobody else will ask.
+    pub finish_alone: bool,
 }
 
 struct Worker {
@@ -69,6 +71,9 @@ pub fn run(front: OwnedFd, memory: Memory, options: &Options) -> io::Result<()> 
             Received::Ended => break,
         }
         worker.sweep();
+    }
+    if options.finish_alone {
+        worker.clients.values().for_each(Client::finish);
     }
     while worker.house.crew.served() > 0 {
         std::thread::sleep(LOOK_EVERY);

@@ -12,16 +12,16 @@ use faultless_pages::{Bytes, PageSize, Va, VaRange};
 
 /// One mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Vma {
-    pub(super) range: VaRange,
-    pub(super) access: Access,
+pub(crate) struct Vma {
+    pub(crate) range: VaRange,
+    pub(crate) access: Access,
     /// Writes reach everybody who maps the same memory.
-    pub(super) shared: bool,
+    pub(crate) shared: bool,
     /// Offset into the mapped file.
-    pub(super) offset: Bytes,
-    pub(super) inode: u64,
+    pub(crate) offset: Bytes,
+    pub(crate) inode: u64,
     /// Path or `[name]`; empty for plain anonymous memory.
-    pub(super) name: PathBuf,
+    pub(crate) name: PathBuf,
 }
 
 impl Vma {
@@ -52,12 +52,12 @@ impl Vma {
     }
 
     /// Says whether the mapping has no file behind it, not even an unnamed one.
-    pub(super) fn is_anonymous(&self) -> bool {
+    pub(crate) fn is_anonymous(&self) -> bool {
         self.inode == 0 && !self.is_kernel_made()
     }
 
     /// Says whether the kernel made the mapping for its own purposes: `[vdso]` and its like.
-    pub(super) fn is_kernel_made(&self) -> bool {
+    pub(crate) fn is_kernel_made(&self) -> bool {
         let name = self.name.as_os_str().as_encoded_bytes();
         [b"[vdso]".as_slice(), b"[vvar", b"[vsyscall]", b"[sigpage]", b"[vectors]", b"[uprobes]"]
             .iter()
@@ -66,7 +66,7 @@ impl Vma {
 
     /// Says whether the mapped file has lost its last name: memfds, SysV and anonymous shared
     /// memory are like that from the start.
-    pub(super) fn is_unlinked(&self) -> bool {
+    pub(crate) fn is_unlinked(&self) -> bool {
         self.name.as_os_str().as_encoded_bytes().ends_with(b" (deleted)")
     }
 }
@@ -91,18 +91,18 @@ fn unescape(name: &[u8]) -> Vec<u8> {
 ///
 /// The file stays bound to the address space it was opened on.
 #[derive(Debug)]
-pub(super) struct Maps {
+pub(crate) struct Maps {
     file: File,
 }
 
 impl Maps {
     /// Opens the memory map of `pid`.
-    pub(super) fn open(pid: u32) -> io::Result<Maps> {
+    pub(crate) fn open(pid: u32) -> io::Result<Maps> {
         Ok(Maps { file: File::open(format!("/proc/{pid}/maps"))? })
     }
 
     /// Reads it as it is now, sorted by address.
-    pub(super) fn read(&mut self) -> io::Result<Vec<Vma>> {
+    pub(crate) fn read(&mut self) -> io::Result<Vec<Vma>> {
         use std::io::Seek;
         let mut text = Vec::with_capacity(64 << 10);
         self.file.rewind()?;
@@ -111,29 +111,31 @@ impl Maps {
     }
 }
 
-/// What `smaps` tells beyond `maps`, of interest to a snapshot.
+/// What `smaps` tells beyond `maps`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct VmaFlags {
+pub(crate) struct VmaFlags {
     /// Not to be dumped: `MADV_DONTDUMP`.
-    pub(super) dont_dump: bool,
+    pub(crate) dont_dump: bool,
     /// Memory of a device: reading it may have effects.
-    pub(super) io: bool,
+    pub(crate) io: bool,
     /// Pages of a pool, of this size.
-    pub(super) huge: Option<PageSize>,
+    pub(crate) huge: Option<PageSize>,
+    /// Faults of missing pages, or of those the page cache holds, go to a userfaultfd.
+    pub(crate) paged: bool,
 }
 
 /// The flags of each mapping, by its start.
 ///
-/// Reading `smaps` walks all page tables: it is done before the cut, and again after it only for
-/// what was not there before.
+/// Reading `smaps` walks all page tables: a snapshot does it before the cut, and again after it
+/// only for what was not there before.
 #[derive(Clone, Debug, Default)]
-pub(super) struct FlagTable {
+pub(crate) struct FlagTable {
     by_end: BTreeMap<Va, (Va, VmaFlags)>,
 }
 
 impl FlagTable {
     /// Reads the flags of every mapping of `pid`.
-    pub(super) fn read(pid: u32) -> io::Result<FlagTable> {
+    pub(crate) fn read(pid: u32) -> io::Result<FlagTable> {
         let mut text = Vec::new();
         File::open(format!("/proc/{pid}/smaps"))?.read_to_end(&mut text)?;
         Ok(FlagTable::parse(&text))
@@ -150,7 +152,8 @@ impl FlagTable {
                 if let Some(range) = current.take() {
                     let has = |flag: &[u8]| flags.split(|&byte| byte == b' ').any(|f| f == flag);
                     let huge = if has(b"ht") { page } else { None };
-                    let flags = VmaFlags { dont_dump: has(b"dd"), io: has(b"io"), huge };
+                    let paged = has(b"um") || has(b"ui");
+                    let flags = VmaFlags { dont_dump: has(b"dd"), io: has(b"io"), huge, paged };
                     table.by_end.insert(range.end(), (range.start(), flags));
                 }
             } else if let Some(vma) = Vma::parse(line) {
@@ -161,7 +164,7 @@ impl FlagTable {
     }
 
     /// Returns the flags of the mapping that covers the start of `range`, if it was there.
-    pub(super) fn of(&self, range: VaRange) -> Option<VmaFlags> {
+    pub(crate) fn of(&self, range: VaRange) -> Option<VmaFlags> {
         let after = Va(range.start().0 + 1);
         let (_, (start, flags)) = self.by_end.range(after..).next()?;
         (*start <= range.start()).then_some(*flags)
@@ -186,17 +189,17 @@ KernelPageSize:        4 kB
 VmFlags: rd mr mw me sd
 7f00-8f00 rw-s 00000000 00:0f 77 /anon_hugepage (deleted)
 KernelPageSize:     2048 kB
-VmFlags: rd wr sh mr mw me ms de ht dd
+VmFlags: rd wr sh mr mw me ms de ht dd um
 ";
 
     #[test]
     fn flags_are_found_by_any_piece_of_the_mapping() {
         let table = FlagTable::parse(SMAPS);
         let flags = table.of(VaRange::new(Va(0x8000), Va(0x8100))).expect("inside");
-        assert!(flags.dont_dump);
+        assert!(flags.dont_dump && flags.paged);
         assert_eq!(flags.huge, Some(PageSize::MIB2));
         let flags = table.of(VaRange::new(Va(0x55d0), Va(0x55d1))).expect("the first");
-        assert!(!flags.dont_dump);
+        assert!(!flags.dont_dump && !flags.paged);
         assert_eq!(table.of(VaRange::new(Va(0x60_0000), Va(0x60_1000))), None);
         assert_eq!(table.of(VaRange::new(Va(0x6000), Va(0x7000))), None);
     }
