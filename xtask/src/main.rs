@@ -2,7 +2,7 @@
 //!
 //! [`mod@test`] runs the tests and counts them, [`ci`] is what must pass before a change lands,
 //! [`differential`] compares the kernel with its model, [`fuzz`] damages what decoders read,
-//! [`vm`] runs the tests on other kernels and architectures, [`miri`] interprets those that ask
+//! [`vm`] runs the tests on other kernels and architectures and makes a guest to play with, [`miri`] interprets those that ask
 //! the system for nothing, [`soak`] holds the long runs. The same program is the first process
 //! inside the machines that `vm` boots ([`vm::guest`]).
 #![forbid(unsafe_code)]
@@ -44,6 +44,8 @@ enum Chore {
     Ci,
     /// Run the kernel-facing tests on another kernel or architecture, in QEMU
     Vm(vm::Args),
+    /// Make a Linux guest that checks its own memory, to try `faultless vm` on
+    Guest,
     /// Run random programs on the running kernel and on the model of it, and compare
     Differential(differential::Args),
     /// Feed damaged input to every decoder of outside bytes
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args),
         Chore::Ci => ci::run(),
         Chore::Vm(args) => vm::run(&args),
+        Chore::Guest => vm::showcase::run(),
         Chore::Differential(args) => differential::run(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Miri(args) => miri::run(&args),

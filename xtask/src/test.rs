@@ -17,6 +17,11 @@ const NEEDS: &[Need] = &[
     Need { program: "readelf", packages: "binutils", used_for: "tests that compare with readelf" },
     Need { program: "python3", packages: "python3", used_for: "tests on a Python program" },
     Need { program: "zstd", packages: "zstd", used_for: "tests that unpack compressed cores" },
+    Need {
+        program: "qemu-system-x86_64",
+        packages: "qemu-system-x86",
+        used_for: "tests on virtual machines",
+    },
     Need { program: "redis-server", packages: "redis-server", used_for: "tests on redis" },
 ];
 

@@ -19,6 +19,8 @@ pub(crate) struct Vma {
     pub(crate) shared: bool,
     /// Offset into the mapped file.
     pub(crate) offset: Bytes,
+    /// The file system of the mapped file: major and minor number.
+    pub(crate) device: (u32, u32),
     pub(crate) inode: u64,
     /// Path or `[name]`; empty for plain anonymous memory.
     pub(crate) name: PathBuf,
@@ -34,7 +36,8 @@ impl Vma {
         let range = VaRange::new(Va(hex(start)?), Va(hex(end)?));
         let modes = text()?.as_bytes();
         let offset = Bytes(hex(text()?)?);
-        let _device = text()?;
+        let (major, minor) = text()?.split_once(':')?;
+        let device = (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
         let inode = text()?.parse().ok()?;
         let name = fields.next().unwrap_or_default().trim_ascii_start();
         Some(Vma {
@@ -46,6 +49,7 @@ impl Vma {
             },
             shared: modes.get(3) == Some(&b's'),
             offset,
+            device,
             inode,
             name: PathBuf::from(OsString::from_vec(unescape(name))),
         })
@@ -210,7 +214,7 @@ VmFlags: rd wr sh mr mw me ms de ht dd um
         let vma = Vma::parse(line).expect("a line");
         assert_eq!(vma.range, VaRange::new(Va(0x7f12), Va(0x7f14)));
         assert!(vma.shared && vma.is_unlinked() && !vma.is_anonymous());
-        assert_eq!(vma.offset, Bytes(0x1000));
+        assert_eq!((vma.offset, vma.device, vma.inode), (Bytes(0x1000), (0, 1), 42));
         assert_eq!(vma.name, PathBuf::from("/memfd:a b (deleted)"));
         let heap = Vma::parse(b"10-20 rw-p 00000000 00:00 0   [heap]").expect("a line");
         assert!(heap.is_anonymous());

@@ -15,6 +15,7 @@ mod kernel;
 mod plan;
 mod programs;
 mod serial;
+pub(crate) mod showcase;
 mod userland;
 
 use std::fs::{self, File};
@@ -133,8 +134,13 @@ fn suite_of(args: &Args) -> &str {
 }
 
 fn provide_tools(arch: Arch) -> Result<()> {
-    let needs = [arch.emulator_package(), arch.compiler_package()]
-        .map(|(program, packages)| Need { program, packages, used_for: "the guest" });
+    provide_tools_of(&[arch.emulator_package(), arch.compiler_package()])
+}
+
+/// Installs programs with the packages that bring them, or says which are missing.
+fn provide_tools_of(tools: &[(&'static str, &'static str)]) -> Result<()> {
+    let need = |(program, packages)| Need { program, packages, used_for: "the guest" };
+    let needs: Vec<Need> = tools.iter().copied().map(need).collect();
     if let Some(need) = debian::provide(&needs)?.first() {
         bail!("{}", debian::advice(need));
     }

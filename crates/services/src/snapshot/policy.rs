@@ -76,7 +76,7 @@ mod tests {
     use faultless_image::core::Access;
     use faultless_pages::{Bytes, PageSize, Va, VaRange};
 
-    const PLAIN: VmaFlags = VmaFlags { dont_dump: false, io: false, huge: None };
+    const PLAIN: VmaFlags = VmaFlags { dont_dump: false, io: false, huge: None, paged: false };
 
     fn vma(name: &str, shared: bool, inode: u64) -> Vma {
         Vma {
@@ -84,6 +84,7 @@ mod tests {
             access: Access { read: true, write: true, execute: false },
             shared,
             offset: Bytes(0),
+            device: (0, 0),
             inode,
             name: name.into(),
         }

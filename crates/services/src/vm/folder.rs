@@ -41,7 +41,7 @@ impl NewFolder {
     }
 
     /// Returns where it is for now.
-    pub(super) fn path(&self) -> &Path {
+    pub(super) fn place(&self) -> &Path {
         &self.temporary
     }
 

@@ -161,28 +161,18 @@ impl Ram {
     /// Refuses memory that another process has too, such as the QEMU that was saved: emptying it
     /// would be that one's end. Processes that may not be looked at are passed over.
     pub(super) fn check_alone(&self, pid: u32) -> Result<(), VmError> {
-        let Ok(inode) = self.file.metadata().map(|it| it.ino()) else { return Ok(()) };
+        let Ok(own) = self.file.metadata() else { return Ok(()) };
+        let device = (rustix::fs::major(own.dev()), rustix::fs::minor(own.dev()));
+        let same = |vma: &Vma| vma.shared && (vma.device, vma.inode) == (device, own.ino());
         let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
         let others = numbers.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
         for other in others.filter(|other| *other != pid && *other != std::process::id()) {
             let maps = Maps::open(other).and_then(|mut maps| maps.read()).unwrap_or_default();
-            if maps.iter().any(|vma| vma.shared && vma.inode == inode && self.is_named(vma)) {
+            if maps.iter().any(same) {
                 return Err(VmError::InUse { backend: self.id.clone(), pid: other });
             }
         }
         Ok(())
-    }
-
-    /// Tells files of one number on different file systems apart, as far as that matters here.
-    fn is_named(&self, vma: &Vma) -> bool {
-        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let own = fs::read_link(format!("/proc/self/fd/{}", self.number()));
-        own.is_ok_and(|own| name(&own) == name(&vma.name))
-    }
-
-    fn number(&self) -> i32 {
-        use std::os::fd::AsRawFd as _;
-        self.file.as_raw_fd()
     }
 
     /// Drops everything the file holds of it.
@@ -204,7 +194,8 @@ mod tests {
     fn vma(start: u64, end: u64, offset: u64, inode: u64, name: &str) -> Vma {
         let access = Access { read: true, write: true, execute: false };
         let range = VaRange::new(Va(start), Va(end));
-        Vma { range, access, shared: true, offset: Bytes(offset), inode, name: name.into() }
+        let (offset, device) = (Bytes(offset), (0, 1));
+        Vma { range, access, shared: true, offset, device, inode, name: name.into() }
     }
 
     #[test]

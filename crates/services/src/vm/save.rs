@@ -95,7 +95,7 @@ pub fn save(monitor: &Path, wanted: &Save, watcher: &mut Watcher<'_>) -> Result<
     let before = machine::ignore_shared(&mut qmp, true)?;
     let stopped = Instant::now();
     let written = stop(&mut qmp, running)
-        .and_then(|()| write(&mut qmp, (&machine, &ram), running, folder.path(), wanted, watcher));
+        .and_then(|()| write(&mut qmp, (&machine, &ram), running, folder.place(), wanted, watcher));
     // Whatever came of it: QEMU is as it was. Its own refusal to be would be the second error.
     let restored = machine::ignore_shared(&mut qmp, before).map(drop);
     if running && (written.is_err() || wanted.afterwards == Afterwards::AsBefore) {
