@@ -54,9 +54,8 @@ fn pack(path: &Path, busybox: &Path) -> Result<()> {
     let mut archive = initramfs::Archive::new(BufWriter::new(File::create(path)?))?;
     archive.file("/bin/busybox", 0o755, &busybox)?;
     archive.file("/init", 0o755, INIT.as_bytes())?;
-    for empty in ["/proc/.here", "/memory/.here"] {
-        archive.file(empty, 0o644, &[])?;
-    }
+    // For the folder it is in: files of an archive bring theirs along.
+    archive.file("/memory/empty", 0o644, &[])?;
     archive.finish()?;
     Ok(())
 }
