@@ -2,9 +2,9 @@
 //!
 //! [`mod@test`] runs the tests and counts them, [`ci`] is what must pass before a change lands,
 //! [`differential`] compares the kernel with its model, [`fuzz`] damages what decoders read,
-//! [`vm`] runs the tests on other kernels and architectures and makes a guest to play with, [`miri`] interprets those that ask
-//! the system for nothing, [`soak`] holds the long runs. The same program is the first process
-//! inside the machines that `vm` boots ([`vm::guest`]).
+//! [`vm`] runs the tests on other kernels and architectures and makes a guest to try things on,
+//! [`miri`] interprets those that ask the system for nothing, [`soak`] holds the long runs. The
+//! same program is the first process inside the machines that `vm` boots ([`vm::guest`]).
 #![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,

@@ -1,5 +1,6 @@
 //! `faultless vm` on a real QEMU, in emulation: a guest that checks its own memory is saved,
-//! restored lazily, and must go on where it was with every byte right, whatever is killed meanwhile.
+//! restored lazily, and must go on where it was with every byte right, whatever is killed
+//! meanwhile.
 //!
 //! The guest is `tests/targets/guest.s`, a few hundred bytes that boot in a second.
 #![expect(clippy::print_stdout, reason = "a skipped test says why")]

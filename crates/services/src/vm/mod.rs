@@ -1,7 +1,7 @@
 //! A VM saved, and restored lazily: an unmodified QEMU whose RAM is shared memory.
 //!
-//! [`save`] asks QEMU over its monitor to stop and to write the state of its devices, and makes an
-//! image of the RAM, which other processes can read. [`restore`] takes a QEMU that waits for a
+//! [`save()`] asks QEMU over its monitor to stop and to write the state of its devices, and makes
+//! an image of the RAM, which other processes can read. [`restore()`] takes a QEMU that waits for a
 //! migration, puts a userfaultfd on its RAM from outside, has it load the state, and lets the guest
 //! go on at once: what it touches is brought as it touches it, everything else after that.
 //!

@@ -17,8 +17,8 @@ use super::manifest::Manifest;
 use super::ram::Ram;
 use crate::serve::keeper::Charge;
 
-/// Takes the RAM of a QEMU over: every page of it is missing afterwards. `give` hands QEMU a copy of
-/// the userfaultfd.
+/// Takes the RAM of a QEMU over: every page of it is missing afterwards. `give` hands QEMU a copy
+/// of the userfaultfd.
 pub(super) fn take_over(
     pid: u32,
     ram: &[Ram],
