@@ -46,4 +46,6 @@ ids! {
     TaskId;
     /// A table of base entries.
     TableId;
+    /// A lock that is held.
+    HeldId;
 }

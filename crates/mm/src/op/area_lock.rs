@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use faultless_pages::{Va, VaRange};
 
 use crate::id::{AreaId, SpaceId};
-use crate::kernel::{Guard, Kernel, Take};
+use crate::kernel::{Guard, Kernel};
 use crate::process::Area;
-use crate::sched::{Lock, Mode, Point, TableName};
+use crate::sched::{Lock, Mode, Point};
 
 impl Kernel {
     /// Finds the area of an address and locks it shared. Where somebody is changing it, the
@@ -18,8 +18,8 @@ impl Kernel {
             let area = self.state().area(space, at)?;
             return Some((area, map));
         }
-        let found = self.state().spaces[space].areas.find(at)?.id;
-        self.pause(Point::Take(Lock::Area(found))).await;
+        let found = self.state().area(space, at)?;
+        self.pause(Point::Take(Lock::Area(found.id))).await;
         if let Some(locked) = self.try_lock_area(space, at) {
             return locked;
         }
@@ -50,10 +50,9 @@ impl Kernel {
     }
 
     /// Locks the table that holds an address.
-    pub(crate) fn lock_table(&self, space: SpaceId, at: Va) -> Take<'_> {
+    pub(crate) async fn lock_table(&self, space: SpaceId, at: Va) -> Guard {
         let span = self.state().profile.table_span();
-        let name = TableName::of(space, at.align_down(span));
-        self.lock(Lock::Table(name), Mode::Exclusive)
+        self.lock(Lock::Table(space, at.align_down(span)), Mode::Exclusive).await
     }
 
     /// Does so for a walk that found the address space some time ago: `None` when that is gone by

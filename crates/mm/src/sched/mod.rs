@@ -21,8 +21,7 @@ mod trace;
 
 pub use choice::{Choice, Fork, Random, Script};
 pub use explore::{Counterexample, Trial, explore, replay};
-pub(crate) use lock::HeldId;
-pub use lock::{Lock, Mode, TableName};
+pub use lock::{Lock, Mode};
 pub use runner::{Call, Runner};
 pub(crate) use task::Tasks;
 pub use task::{On, Point};

@@ -159,6 +159,10 @@ impl Drop for Inline {
 /// Looks at what is in a slot, if anything is.
 fn with<T>(slot: usize, look: impl FnOnce(&Memory) -> T) -> Option<T> {
     let slot = SERVED.get(slot)?;
+    // Most slots are empty, and counting costs two locked instructions each.
+    if slot.memory.load(Ordering::Acquire).is_null() {
+        return None;
+    }
     // Counted before it is looked at, and both in one order for all threads: whoever empties the
     // slot sees the count, or the look sees the slot empty.
     slot.readers.fetch_add(1, Ordering::SeqCst);

@@ -9,8 +9,10 @@
 //! | file | holds |
 //! |---|---|
 //! | `space` | an address space: engine, kernel and sources, and how actions are carried out |
+//! | `tools` | what the threads share, whatever address space they are at |
 //! | `crew` | the threads, and the handle of each address space |
-//! | `reader` | a thread that waits for messages: spinning first, then asleep |
+//! | `reader` | a thread that waits for messages |
+//! | `pace` | how long readers look again before they sleep |
 //! | `queue` | work for resolvers, the most pressing first |
 //! | `buffers` | room for what is fetched |
 //!
@@ -25,11 +27,13 @@
 
 mod buffers;
 mod crew;
+mod pace;
 mod queue;
 mod reader;
 mod space;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 pub use crew::{Crew, CrewError, CrewOptions, Pager};
 pub use space::{Hear, Space};

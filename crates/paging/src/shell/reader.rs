@@ -1,8 +1,5 @@
-//! A thread that waits for messages: spinning first, then asleep.
-//!
-//! Being woken costs more than serving a page from memory. A reader therefore looks again for a
-//! while before it sleeps, as long as messages have of late come within that while; where they come
-//! rarely it sleeps at once and costs nobody a processor.
+//! A thread that waits for messages: looking again first, as long as [`Pace`](super::pace::Pace)
+//! says that it is worth it, then asleep.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -12,7 +9,8 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use super::crew::Shared;
-use super::space::{Seat, lock};
+use super::space::Seat;
+use super::tools::lock;
 use crate::core::Event;
 use crate::port::{Span, Time};
 
@@ -26,29 +24,6 @@ const BATCH: usize = 64;
 /// A reader.
 pub(super) struct Reader {
     shared: Arc<Shared>,
-    pace: Pace,
-}
-
-/// How fast messages have come of late.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pace {
-    last: Time,
-    /// The mean time between two, the newest counting an eighth.
-    gap: Span,
-}
-
-impl Pace {
-    /// Takes note that messages came.
-    fn note(&mut self, now: Time) {
-        let gap = now.since(self.last).0;
-        self.last = now;
-        self.gap = Span(self.gap.0 - self.gap.0 / 8 + gap / 8);
-    }
-
-    /// Until when it is worth looking for more.
-    fn worth(&self, most: Span) -> Option<Time> {
-        (self.gap <= most).then(|| self.last + most)
-    }
 }
 
 impl Shared {
@@ -92,11 +67,11 @@ impl Shared {
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Reader {
-        Reader { shared, pace: Pace { gap: Span(u64::MAX / 2), ..Pace::default() } }
+        Reader { shared }
     }
 
     /// Waits and serves until the crew is dismissed.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(self) {
         let mut events = Vec::with_capacity(BATCH);
         while !self.shared.stopped.load(Ordering::Acquire) {
             self.wait(&mut events);
@@ -108,22 +83,30 @@ impl Reader {
     }
 
     /// Waits for descriptors to be readable, or for the time of the next timer.
-    fn wait(&mut self, events: &mut Vec<epoll::Event>) {
-        let spins = self.pace.worth(self.shared.options.spin);
-        loop {
-            events.clear();
-            let now = self.shared.tools.clock.now();
-            let spinning = spins.is_some_and(|until| now < until);
-            let timeout = if spinning { Some(Span::ZERO) } else { self.until_timer(now) };
-            let timeout = timeout.map(timespec);
-            let room = rustix::buffer::spare_capacity(events);
-            // EINTR: a signal; nothing came.
-            let came = epoll::wait(&self.shared.epoll, room, timeout.as_ref()).unwrap_or(0);
-            if came > 0 || !spinning || self.until_timer(now) == Some(Span::ZERO) {
+    fn wait(&self, events: &mut Vec<epoll::Event>) {
+        let Shared { pace, tools, .. } = &*self.shared;
+        let mut now = tools.clock.now();
+        while now < pace.until() {
+            let timer = self.until_timer(now) == Some(Span::ZERO);
+            if self.look(events, Some(Span::ZERO)) || timer {
                 return;
             }
-            std::hint::spin_loop();
+            // Whoever is let go on this processor, or wants it, has it now.
+            rustix::thread::sched_yield();
+            let before = std::mem::replace(&mut now, tools.clock.now());
+            if pace.crowded(now.since(before)) {
+                break;
+            }
         }
+        self.look(events, self.until_timer(now));
+    }
+
+    /// Looks for what is readable, for so long; says whether there is anything.
+    fn look(&self, events: &mut Vec<epoll::Event>, patience: Option<Span>) -> bool {
+        events.clear();
+        let room = rustix::buffer::spare_capacity(events);
+        // EINTR: a signal; nothing came.
+        epoll::wait(&self.shared.epoll, room, patience.map(timespec).as_ref()).unwrap_or(0) > 0
     }
 
     fn until_timer(&self, now: Time) -> Option<Span> {
@@ -136,11 +119,15 @@ impl Reader {
     }
 
     /// Serves what became readable.
-    fn serve(&mut self, name: u64) {
+    fn serve(&self, name: u64) {
         if name == BELL {
             let mut count = [0; 8];
             // EAGAIN: another reader has heard it.
             let _ = rustix::io::read(&self.shared.tools.news.bell, &mut count);
+            if self.shared.stopped.load(Ordering::Acquire) {
+                // For all of them, and this one has taken it away.
+                self.shared.tools.news.ring();
+            }
             return;
         }
         let Some(seat) = self.seat(name & !PROCESS) else { return };
@@ -148,9 +135,11 @@ impl Reader {
             seat.advance(&self.shared.tools, Event::Dead);
             return;
         }
-        self.pace.note(self.shared.tools.clock.now());
-        seat.advance(&self.shared.tools, Event::Readable);
+        let Shared { pace, tools, .. } = &*self.shared;
+        pace.came(tools.clock.now());
+        seat.serve(tools);
         self.shared.watch_again(&seat);
+        pace.dealt(tools.clock.now());
     }
 
     /// Takes children in, lets go what is over, and ticks what is due.
@@ -199,21 +188,6 @@ fn timespec(span: Span) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spinning_is_worth_it_only_while_messages_come_fast() {
-        let mut pace = Pace { gap: Span(u64::MAX / 2), ..Pace::default() };
-        let most = Span::micros(50);
-        assert_eq!(pace.worth(most), None);
-        for turn in 1..500 {
-            pace.note(Time(turn * 1_000));
-        }
-        assert!(pace.worth(most).is_some());
-        for turn in 1..20 {
-            pace.note(Time(500_000 + turn * 1_000_000));
-        }
-        assert_eq!(pace.worth(most), None);
-    }
 
     #[test]
     fn timers_are_taken_when_due_and_in_order() {

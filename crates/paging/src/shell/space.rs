@@ -1,19 +1,17 @@
 //! An address space in service: engine, kernel and sources, and how actions are carried out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use faultless_pages::Bytes;
 
-use super::buffers::Rooms;
-use super::queue::{Errand, Queue};
+use super::queue::Errand;
+use super::tools::{Tools, lock};
 use crate::core::{Action, Core, Ending, Event, FetchId, JobId, Policy, RegionSpec, Tell};
 use crate::page::{PageRun, PageTable, RegionId};
-use crate::port::{
-    Clock, Kernel, Observer, Order, Outcome, PageSource, ReadError, Request, Supply, Time,
-};
+use crate::port::{Kernel, Observer, Order, Outcome, PageSource, ReadError, Request, Supply, Time};
 use crate::source::classify;
 
 /// Who is told what its user should know. Called by the crew's threads, with nothing locked; it
@@ -117,62 +115,8 @@ enum Landed {
     Lent(RegionId, PageRun),
 }
 
-/// What carrying out actions needs besides the address space.
-pub(super) struct Tools {
-    pub(super) clock: Arc<dyn Clock + Send + Sync>,
-    pub(super) rooms: Rooms,
-    pub(super) queue: Queue,
-    pub(super) zeros: Box<[u8]>,
-    /// What readers are to look at.
-    pub(super) news: News,
-    numbers: AtomicU64,
-}
-
-/// What readers are to look at, and what gets them to.
-pub(super) struct News {
-    /// Children of forks, to be taken in.
-    pub(super) born: Mutex<Vec<Arc<Seat>>>,
-    /// Address spaces that are over.
-    pub(super) over: Mutex<Vec<u64>>,
-    /// Which address space is to be ticked when.
-    pub(super) timers: Mutex<BTreeSet<(Time, u64)>>,
-    pub(super) bell: OwnedFd,
-}
-
-impl News {
-    /// Gets a reader out of its sleep.
-    pub(super) fn ring(&self) {
-        // EAGAIN: it rings already.
-        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
-    }
-}
-
-impl Tools {
-    pub(super) fn new(clock: Arc<dyn Clock + Send + Sync>, bell: OwnedFd) -> Tools {
-        let news =
-            News { born: Mutex::default(), over: Mutex::default(), timers: Mutex::default(), bell };
-        Tools {
-            clock,
-            rooms: Rooms::default(),
-            queue: Queue::default(),
-            zeros: vec![0; ZEROS].into_boxed_slice(),
-            news,
-            numbers: AtomicU64::new(1),
-        }
-    }
-
-    pub(super) fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-/// The most zeros a request puts: a huge page of them.
-const ZEROS: usize = 2 << 20;
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A step that panicked is a bug; who goes on finds the words as they are.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// How often messages are read before others have their turn.
+const READS_IN_A_ROW: usize = 16;
 
 impl Seat {
     pub(super) fn new(number: u64, space: Space) -> Seat {
@@ -225,6 +169,19 @@ impl Seat {
         self.act(tools, actions);
     }
 
+    /// Serves what its messages ask for until there are no more: whoever was let go first may have
+    /// faulted again by then, and to be told of that costs more than to look. Others wait
+    /// meanwhile, so this ends.
+    pub(super) fn serve(self: &Arc<Seat>, tools: &Tools) {
+        for _ in 0..READS_IN_A_ROW {
+            let mut actions = VecDeque::new();
+            self.step(tools, Event::Readable, &mut actions);
+            if !self.act(tools, actions) {
+                return;
+            }
+        }
+    }
+
     fn step(&self, tools: &Tools, event: Event<'_>, actions: &mut VecDeque<Action>) {
         let mut fresh = Vec::new();
         let mut core = lock(&self.core);
@@ -259,10 +216,12 @@ impl Seat {
         }
     }
 
-    fn act(self: &Arc<Seat>, tools: &Tools, mut actions: VecDeque<Action>) {
+    /// Carries actions out, and those that follow; says whether messages were read.
+    fn act(self: &Arc<Seat>, tools: &Tools, mut actions: VecDeque<Action>) -> bool {
+        let mut heard = false;
         while let Some(action) = actions.pop_front() {
             match action {
-                Action::Read => self.read(tools, &mut actions),
+                Action::Read => heard |= self.read(tools, &mut actions),
                 Action::Fetch { region, order } if self.source(region).is_quick() => {
                     self.fetch(tools, region, &order, &mut actions);
                 }
@@ -276,13 +235,15 @@ impl Seat {
                 Action::Tell(tell) => self.tell(tools, tell),
             }
         }
+        heard
     }
 
     fn source(&self, region: RegionId) -> &Arc<dyn PageSource> {
         &self.sources[region.0 as usize]
     }
 
-    fn read(&self, tools: &Tools, actions: &mut VecDeque<Action>) {
+    /// Reads messages and tells the engine; says whether there were any.
+    fn read(&self, tools: &Tools, actions: &mut VecDeque<Action>) -> bool {
         let mut messages = Vec::new();
         let event = match self.kernel.read(&mut messages) {
             // Out of descriptors: what was read counts, and the rest is read another time.
@@ -292,6 +253,7 @@ impl Seat {
             Err(ReadError::Unreadable) => Event::Dead,
         };
         self.step(tools, event, actions);
+        !messages.is_empty()
     }
 
     /// Fetches, and tells what came.

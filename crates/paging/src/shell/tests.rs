@@ -174,6 +174,39 @@ fn every_page_of_own_memory_is_served_to_many_threads() {
     assert_eq!(served.crew.served(), 0);
 }
 
+/// Says whether all readers are asleep at this moment.
+fn readers_are_asleep() -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("our own tasks");
+    let file = |task: &std::fs::DirEntry, name| {
+        // Gone: a thread that has ended looks at nothing.
+        std::fs::read_to_string(task.path().join(name)).unwrap_or_default()
+    };
+    tasks.flatten().filter(|task| file(task, "comm").trim() == "pages-read").all(|task| {
+        let stat = file(&task, "stat");
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+    })
+}
+
+#[test]
+fn readers_sleep_when_nothing_comes() {
+    let _alone = alone();
+    let Some(mut served) = Served::new(anonymous(256), Policy::default(), bytes(256)) else {
+        return;
+    };
+    for page in 0..256 {
+        assert_eq!(served.first_byte(page), byte(page));
+    }
+    let patience = std::time::Instant::now();
+    let mut looks = 0;
+    // One that looks again and again may seem asleep once, by chance.
+    while looks < 20 {
+        assert!(patience.elapsed() < Duration::from_secs(60), "readers never sleep");
+        std::thread::sleep(Duration::from_millis(1));
+        looks = if readers_are_asleep() { looks + 1 } else { 0 };
+    }
+    served.end(Ending::Complete);
+}
+
 #[test]
 fn a_source_that_takes_its_time_is_waited_for_by_resolvers() {
     let _alone = alone();
