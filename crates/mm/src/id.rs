@@ -46,6 +46,4 @@ ids! {
     TaskId;
     /// A table of base entries.
     TableId;
-    /// A lock that is held.
-    HeldId;
 }

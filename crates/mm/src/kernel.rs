@@ -15,12 +15,12 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use crate::id::{AreaId, ContextId, FileId, HeldId, ProcessId, RootId, SpaceId, ThreadId};
+use crate::id::{AreaId, ContextId, FileId, ProcessId, RootId, SpaceId, ThreadId};
 use crate::machine::Machine;
 use crate::process::{OpenFile, Process, Root, Space, Thread};
 use crate::profile::Profile;
 use crate::roster::Roster;
-use crate::sched::{Lock, Mode, On, Point, Tasks};
+use crate::sched::{HeldId, Lock, Mode, On, Point, Tasks};
 use crate::slab::Slab;
 use crate::userfaultfd::Userfaultfd;
 
@@ -115,14 +115,20 @@ impl Kernel {
 
     /// Says whether the task must stop here for the scheduler to choose. Where nothing was touched
     /// since the last stop there is nothing to choose: it would be the same choice again.
+    #[inline]
     fn stops_at(&self, point: Point) -> bool {
         let stops = self.0.stepping.get() && self.0.touched.replace(false);
         if stops {
-            let mut tasks = self.tasks();
-            let id = tasks.current();
-            tasks.task(id).point = point;
+            self.stop(point);
         }
         stops
+    }
+
+    #[cold]
+    fn stop(&self, point: Point) {
+        let mut tasks = self.tasks();
+        let id = tasks.current();
+        tasks.task(id).point = point;
     }
 
     /// Takes a lock, waiting for it.
@@ -222,6 +228,7 @@ pub(crate) struct Take<'k> {
 impl Future for Take<'_> {
     type Output = Guard;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Guard> {
         let Take { kernel, lock, mode, stopped } = *self;
         self.stopped = true;
@@ -242,6 +249,7 @@ pub(crate) struct Release(Guard);
 impl Future for Release {
     type Output = ();
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
         let guard = &mut self.0;
         match guard.give_back() {

@@ -61,8 +61,8 @@ pub use pagemap::{PageKind, Regions};
 pub use process::Protection;
 pub use profile::{Bugs, Profile};
 pub use sched::{
-    Call, Choice, Counterexample, Fork, Lock, Mode, On, Point, Random, Runner, Script, Step, Trace,
-    Trial, explore, replay,
+    Call, Choice, Counterexample, Fork, Lock, Mode, On, Point, Random, Runner, Script, Step,
+    TableName, Trace, Trial, explore, replay,
 };
 pub use usage::Usage;
 pub use userfaultfd::{Argument, OpenFlags};

@@ -1,7 +1,5 @@
 //! `madvise`: which advice means what, area by area.
 
-use alloc::vec::Vec;
-
 use faultless_pages::{Bytes, Va, VaRange};
 
 use crate::errno::{EACCES, EAGAIN, EFAULT, EHWPOISON, EINTR, EINVAL, ENOMEM, Errno};
@@ -181,9 +179,9 @@ impl State {
         }
     }
 
-    /// The areas of a range from an address on, cut to it.
+    /// The first area of a range, cut to it.
     pub(crate) fn next_piece(&self, space: SpaceId, rest: VaRange) -> Option<Area> {
-        let pieces: Vec<Area> = self.pieces(space, rest).0;
-        pieces.into_iter().next()
+        let area = self.spaces[space].areas.first_within(rest)?;
+        Some(area.part(area.range.intersect(rest)?))
     }
 }

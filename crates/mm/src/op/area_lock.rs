@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use faultless_pages::{Va, VaRange};
 
 use crate::id::{AreaId, SpaceId};
-use crate::kernel::{Guard, Kernel};
+use crate::kernel::{Guard, Kernel, Take};
 use crate::process::Area;
-use crate::sched::{Lock, Mode, Point};
+use crate::sched::{Lock, Mode, Point, TableName};
 
 impl Kernel {
     /// Finds the area of an address and locks it shared. Where somebody is changing it, the
@@ -18,8 +18,8 @@ impl Kernel {
             let area = self.state().area(space, at)?;
             return Some((area, map));
         }
-        let found = self.state().area(space, at)?;
-        self.pause(Point::Take(Lock::Area(found.id))).await;
+        let found = self.state().spaces[space].areas.find(at)?.id;
+        self.pause(Point::Take(Lock::Area(found))).await;
         if let Some(locked) = self.try_lock_area(space, at) {
             return locked;
         }
@@ -50,9 +50,10 @@ impl Kernel {
     }
 
     /// Locks the table that holds an address.
-    pub(crate) async fn lock_table(&self, space: SpaceId, at: Va) -> Guard {
+    pub(crate) fn lock_table(&self, space: SpaceId, at: Va) -> Take<'_> {
         let span = self.state().profile.table_span();
-        self.lock(Lock::Table(space, at.align_down(span)), Mode::Exclusive).await
+        let name = TableName::of(space, at.align_down(span));
+        self.lock(Lock::Table(name), Mode::Exclusive)
     }
 
     /// Does so for a walk that found the address space some time ago: `None` when that is gone by

@@ -154,12 +154,12 @@ impl State {
         }
     }
 
-    /// Gives empty tables back that lie in a range whole.
+    /// Gives empty tables back that lie in a range whole: mostly it is too short for one.
     fn reclaim_tables(&mut self, space: SpaceId, range: VaRange) {
-        if !self.profile.reclaims_tables {
+        let table = &mut self.spaces[space].table;
+        if !self.profile.reclaims_tables || range.len() < table.span().bytes() {
             return;
         }
-        let table = &mut self.spaces[space].table;
         for made in table.made_in(range) {
             if range.covers(made) && table.small_in(made).next().is_none() {
                 table.drop_table(made.start());

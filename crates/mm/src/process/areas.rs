@@ -40,6 +40,12 @@ impl Areas {
             .filter(move |area| area.range.intersect(range).is_some())
     }
 
+    /// The first area that shares an address with a range.
+    pub(crate) fn first_within(&self, range: VaRange) -> Option<&Area> {
+        let behind = || Some(self.map.range(range.start()..range.end()).next()?.1);
+        self.find(range.start()).or_else(behind)
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.map.len()

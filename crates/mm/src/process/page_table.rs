@@ -156,11 +156,14 @@ impl PageTable {
         self.find(at.align_down(self.span)).is_some()
     }
 
-    /// Makes the table of base entries for an address, unless a huge page is there.
-    pub(crate) fn add_table(&mut self, at: Va) {
-        if self.huge(at).is_none() {
+    /// Makes the table of base entries for an address, unless a huge page is there; says whether
+    /// there is a table now.
+    pub(crate) fn add_table(&mut self, at: Va) -> bool {
+        let small = self.huge(at).is_none();
+        if small {
             self.find_or_make(at.align_down(self.span));
         }
+        small
     }
 
     /// Drops the table of base entries for an address, which must be empty.
@@ -187,9 +190,8 @@ impl PageTable {
 
     /// The ranges of the tables of base entries that a range touches.
     pub(crate) fn made_in(&self, range: VaRange) -> Vec<VaRange> {
-        let range = range.widen(self.span);
-        let starts = self.starts.range(range.start()..range.end());
-        starts.map(|(start, _)| VaRange::of(*start, self.span.bytes())).collect()
+        let tables = self.touched(range);
+        tables.map(|(base, _)| VaRange::of(base, self.span.bytes())).collect()
     }
 
     /// The parts of a range that lie in one table each, where there is a table, be it empty, or a
@@ -203,14 +205,22 @@ impl PageTable {
 
     /// Base entries in a range, in order.
     pub(crate) fn small_in(&self, range: VaRange) -> impl Iterator<Item = (Va, Entry)> + '_ {
-        let around = range.widen(self.span);
-        let starts = self.starts.range(around.start()..around.end());
-        starts.flat_map(move |(base, id)| {
-            let places = self.place_from(*base, range.start())..self.place_from(*base, range.end());
-            let entries = self.tables[*id].within(places);
-            entries
-                .map(|(place, entry)| (base.add(Bytes(self.page.bytes().0 * place as u64)), entry))
+        self.touched(range).flat_map(move |(base, id)| {
+            let places = self.place_from(base, range.start())..self.place_from(base, range.end());
+            let at = move |place| base.add(Bytes(self.page.bytes().0 * place as u64));
+            self.tables[id].within(places).map(move |(place, entry)| (at(place), entry))
         })
+    }
+
+    /// The tables that a range touches, in order. It mostly lies in one, which was found before.
+    fn touched(&self, range: VaRange) -> impl Iterator<Item = (Va, TableId)> + '_ {
+        let around = range.widen(self.span);
+        let base = around.start();
+        let single = around.len() == self.span.bytes();
+        let one = if single { self.find(base).map(|id| (base, id)) } else { None };
+        let many = (!single).then(|| self.starts.range(base..around.end()));
+        let many = many.into_iter().flatten().map(|(base, id)| (*base, *id));
+        one.into_iter().chain(many)
     }
 
     /// The first place of a table that lies at an address or behind it.

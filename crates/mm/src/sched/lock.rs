@@ -5,12 +5,17 @@
 //! would wait for. A lock that is only tried may be tried out of order, as in the kernel.
 
 use alloc::vec::Vec;
+use core::fmt;
+use core::num::NonZero;
 
 use faultless_pages::Va;
 
-use crate::id::{AreaId, ContextId, FrameId, HeldId, ObjectId, RootId, SpaceId, TaskId};
+use crate::id::{AreaId, ContextId, FrameId, ObjectId, RootId, SpaceId, TaskId};
 
 /// A lock, by what it guards. Earlier ones are taken first.
+///
+/// Each names what it guards by one word, so that a lock fits two registers: operations do little
+/// else than take locks and give them back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lock {
     /// An object as a file: who writes to it or changes its size.
@@ -30,7 +35,30 @@ pub enum Lock {
     /// A family of anonymous areas, for walks of the reverse map.
     Root(RootId),
     /// The page tables of one address space below one 2 MiB range.
-    Table(SpaceId, Va),
+    Table(TableName),
+}
+
+/// The name of the page tables of one address space below one range. Names rise with addresses.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableName(u64);
+
+impl TableName {
+    /// No range of a table is smaller than 2 MiB.
+    const SHIFT: u32 = 21;
+    /// Addresses of processes have 47 bits.
+    const BITS: u32 = 47 - Self::SHIFT;
+
+    /// Names the tables whose range begins here.
+    pub(crate) fn of(space: SpaceId, base: Va) -> TableName {
+        TableName((space.0 as u64) << Self::BITS | base.0 >> Self::SHIFT)
+    }
+}
+
+impl fmt::Debug for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (space, place) = (self.0 >> Self::BITS, self.0 & ((1 << Self::BITS) - 1));
+        write!(f, "SpaceId({space}), {:?}", Va(place << Self::SHIFT))
+    }
 }
 
 /// How a lock is taken.
@@ -42,6 +70,10 @@ pub enum Mode {
     Exclusive,
 }
 
+/// A taking of a lock, never used again. A word that is not zero, so that what holds it is small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeldId(NonZero<usize>);
+
 #[derive(Clone, Copy, Debug)]
 struct Held {
     id: HeldId,
@@ -51,11 +83,17 @@ struct Held {
 }
 
 /// Who holds which lock. Few are held at a time, so the table is searched from end to end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Locks {
     held: Vec<Held>,
-    /// How many were ever taken.
-    taken: usize,
+    /// The next to be taken.
+    next: HeldId,
+}
+
+impl Default for Locks {
+    fn default() -> Locks {
+        Locks { held: Vec::new(), next: HeldId(NonZero::<usize>::MIN) }
+    }
 }
 
 impl Locks {
@@ -71,23 +109,28 @@ impl Locks {
         by: TaskId,
         waits: bool,
     ) -> Option<HeldId> {
+        let innermost = self.held.iter().all(|held| held.lock < lock);
+        if !innermost && !self.is_free(lock, mode, by, waits) {
+            return None;
+        }
+        let id = self.next;
+        self.next = HeldId(id.0.checked_add(1).expect("fewer takings than numbers"));
+        self.held.push(Held { id, lock, mode, by });
+        Some(id)
+    }
+
+    /// Says whether nobody stands against a lock, and checks that it is taken in order. Apart from
+    /// `take` because most locks are the innermost when they are taken.
+    #[cold]
+    fn is_free(&self, lock: Lock, mode: Mode, by: TaskId, waits: bool) -> bool {
         let mut free = true;
-        for held in &self.held {
-            if held.lock < lock {
-                continue;
-            }
+        for held in self.held.iter().filter(|held| held.lock >= lock) {
             let waits_for_own = waits && held.by == by && !self.takes_in_any_order(lock, by);
             assert!(!waits_for_own, "{lock:?} is taken after {:?}, against the order", held.lock);
             let shared = held.mode == Mode::Shared && mode == Mode::Shared;
             free &= shared || held.lock != lock;
         }
-        if !free {
-            return None;
-        }
-        self.taken += 1;
-        let id = HeldId(self.taken);
-        self.held.push(Held { id, lock, mode, by });
-        Some(id)
+        free
     }
 
     /// Whoever changes a map takes its areas in any order: there is one such task, and who only
@@ -171,6 +214,6 @@ mod tests {
     }
 
     fn table(at: u64) -> Lock {
-        Lock::Table(SpaceId(0), Va(at))
+        Lock::Table(TableName::of(SpaceId(0), Va(at)))
     }
 }

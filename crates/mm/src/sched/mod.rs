@@ -21,7 +21,8 @@ mod trace;
 
 pub use choice::{Choice, Fork, Random, Script};
 pub use explore::{Counterexample, Trial, explore, replay};
-pub use lock::{Lock, Mode};
+pub(crate) use lock::HeldId;
+pub use lock::{Lock, Mode, TableName};
 pub use runner::{Call, Runner};
 pub(crate) use task::Tasks;
 pub use task::{On, Point};

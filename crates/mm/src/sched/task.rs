@@ -60,7 +60,9 @@ pub(crate) struct Task {
 /// Tasks and locks: what decides who can go on.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
-    pub(crate) list: Vec<Task>,
+    list: Vec<Task>,
+    /// How many of them are blocked: mostly none, and then nobody need be looked for to be woken.
+    blocked: usize,
     pub(crate) current: Option<TaskId>,
     pub(crate) locks: Locks,
 }
@@ -93,27 +95,34 @@ impl Tasks {
     pub(crate) fn block(&mut self, on: On) {
         let id = self.current();
         self.task(id).status = Status::Blocked(on);
+        self.blocked += 1;
     }
 
     /// Lets every task go on that waits for `on`.
     pub(crate) fn wake(&mut self, on: On) {
-        for task in &mut self.list {
-            if matches!(&task.status, Status::Blocked(what) if *what == on) {
-                task.status = Status::Ready;
-                task.point = Point::Woken(on);
-            }
-        }
+        self.wake_those(|_, what| what == on);
     }
 
     /// Lets a thread's task go on if what it waits for can be given up.
     pub(crate) fn interrupt(&mut self, thread: ThreadId, fatal: bool) {
-        for task in &mut self.list {
-            let Status::Blocked(on) = task.status else { continue };
+        self.wake_those(|task, on| {
             let killable = !matches!(on, On::Lock(_) | On::LetGo(_) | On::End(_) | On::Migration);
             let interruptible = killable && (fatal || !matches!(on, On::Event(..)));
-            if task.thread == thread && interruptible {
+            task.thread == thread && interruptible
+        });
+    }
+
+    fn wake_those(&mut self, wakes: impl Fn(&Task, On) -> bool) {
+        if self.blocked == 0 {
+            return;
+        }
+        for task in &mut self.list {
+            if let Status::Blocked(on) = task.status
+                && wakes(task, on)
+            {
                 task.status = Status::Ready;
                 task.point = Point::Woken(on);
+                self.blocked -= 1;
             }
         }
     }
@@ -121,8 +130,9 @@ impl Tasks {
     /// Ends a task.
     pub(crate) fn end(&mut self, id: TaskId) {
         let task = self.task(id);
+        let Task { thread, status, .. } = *task;
         task.status = Status::Over;
-        let thread = task.thread;
+        self.blocked -= usize::from(matches!(status, Status::Blocked(_)));
         self.wake(On::End(thread));
     }
 

@@ -33,7 +33,7 @@ impl Kernel {
     }
 
     /// A private mapping gets the object's page too, to read; it is copied when written.
-    pub(super) async fn continue_page(&self, wp: bool, target: &Target) -> Result<(), Errno> {
+    pub(super) async fn continue_page(&self, wp: bool, target: &Target<'_>) -> Result<(), Errno> {
         let object = target.area.object().ok_or(EINVAL)?;
         let offset = target.area.linear_of(target.at);
         let beyond = self.state().profile.continue_beyond_end;

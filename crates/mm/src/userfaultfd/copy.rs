@@ -39,7 +39,7 @@ impl Kernel {
         who: ThreadId,
         src: Va,
         wp: bool,
-        target: &Target,
+        target: &Target<'_>,
         buffer: &mut Option<Content>,
     ) -> Result<(), Halt> {
         let content = match buffer.take() {
@@ -58,7 +58,7 @@ impl Kernel {
         &self,
         frame: FrameId,
         wp: bool,
-        target: &Target,
+        target: &Target<'_>,
     ) -> Result<(), Errno> {
         if let (true, Some(object)) = (target.area.shared, target.area.object()) {
             return self.install_in_object(object, frame, wp, target).await;
@@ -84,7 +84,7 @@ impl Kernel {
         object: ObjectId,
         frame: FrameId,
         wp: bool,
-        target: &Target,
+        target: &Target<'_>,
     ) -> Result<(), Errno> {
         let offset = target.area.linear_of(target.at);
         let cache = self.lock(Lock::Object(object), Mode::Exclusive).await;
@@ -112,7 +112,7 @@ impl Kernel {
 
 impl State {
     /// Refuses what lies beyond the end of the object.
-    pub(super) fn check_end(&self, target: &Target, errno: Errno) -> Result<(), Errno> {
+    pub(super) fn check_end(&self, target: &Target<'_>, errno: Errno) -> Result<(), Errno> {
         let Some(object) = target.area.object() else { return Ok(()) };
         let page = self.profile.page_size;
         let end = Va(self.machine.objects[object].size).align_up(page).0;
@@ -127,7 +127,7 @@ impl State {
     }
 
     /// Sets the entry of a destination, which in memory of the hugetlb pool is a huge one.
-    pub(super) fn set_page(&mut self, target: &Target, entry: Entry) {
+    pub(super) fn set_page(&mut self, target: &Target<'_>, entry: Entry) {
         let table = &mut self.spaces[target.space].table;
         if target.area.is_hugetlb() {
             table.set_huge(target.at, Some(entry));
@@ -142,7 +142,7 @@ impl State {
         frame: FrameId,
         wp: bool,
         exclusive: bool,
-        target: &Target,
+        target: &Target<'_>,
     ) {
         let writable = target.area.protection.write && !wp && (exclusive || target.area.shared);
         let mapped =

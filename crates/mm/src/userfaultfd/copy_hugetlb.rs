@@ -16,7 +16,7 @@ impl Kernel {
         who: ThreadId,
         src: Va,
         wp: bool,
-        target: &Target,
+        target: &Target<'_>,
         buffer: &mut Option<Content>,
     ) -> Result<(), Halt> {
         // What is there is seen before the source is looked at.
@@ -39,7 +39,7 @@ impl Kernel {
 
 impl State {
     /// Refuses a destination that has its page already.
-    fn is_free(&self, target: &Target) -> Result<(), Errno> {
+    fn is_free(&self, target: &Target<'_>) -> Result<(), Errno> {
         self.gives_way(self.entry(target.space, target.at))?;
         let offset = target.area.linear_of(target.at);
         let cached = target
@@ -51,18 +51,18 @@ impl State {
     }
 
     /// The contents of a huge page's worth of a thread's memory, if all is there to be read.
-    fn peek_parts(&mut self, who: ThreadId, src: Va, target: &Target) -> Option<Vec<Content>> {
-        let range = VaRange::of(src, Bytes(self.step_of(&target.area)));
+    fn peek_parts(&mut self, who: ThreadId, src: Va, target: &Target<'_>) -> Option<Vec<Content>> {
+        let range = VaRange::of(src, Bytes(self.step_of(target.area)));
         let page = self.profile.page();
         range.chunks(page).map(|piece| self.peek_page(who, piece.start())).collect()
     }
 
     /// The contents of the base pages of a huge one.
-    fn parts_of_content(&self, content: &Content, target: &Target) -> Vec<Content> {
+    fn parts_of_content(&self, content: &Content, target: &Target<'_>) -> Vec<Content> {
         let page = self.profile.page().as_usize();
         match content {
             Content::Bytes(bytes) => bytes.chunks(page).map(Content::of).collect(),
-            same => alloc::vec![same.clone(); self.frames_of(&target.area)],
+            same => alloc::vec![same.clone(); self.frames_of(target.area)],
         }
     }
 }

@@ -41,9 +41,9 @@ pub(super) struct Order {
 }
 
 /// Where a fill goes on.
-pub(super) struct Target {
+pub(super) struct Target<'a> {
     pub(super) space: SpaceId,
-    pub(super) area: Area,
+    pub(super) area: &'a Area,
     pub(super) at: Va,
 }
 
@@ -71,7 +71,7 @@ impl Kernel {
     ) -> Result<u64, Errno> {
         let space = self.state().contexts[id].space;
         self.state().get_space(space)?;
-        let result = self.fill_range(id, user.who, order).await;
+        let result = self.fill_range(id, space, user.who, order).await;
         self.put_space(space).await;
         user.put_result(self, order.out_at, result).await?;
         self.finish(id, order.range, order.mode, result?)
@@ -92,24 +92,29 @@ impl Kernel {
     }
 
     /// Fills page by page. The error that stops it is only told when nothing was done.
-    async fn fill_range(&self, id: ContextId, who: ThreadId, order: &Order) -> Result<u64, Errno> {
+    async fn fill_range(
+        &self,
+        id: ContextId,
+        space: SpaceId,
+        who: ThreadId,
+        order: &Order,
+    ) -> Result<u64, Errno> {
         let mut done = 0;
         let mut buffer: Option<Content> = None;
         let mut before: Option<Area> = None;
         let stopped = loop {
-            let (area, locks) = match self.lock_destination(id, order).await {
+            let (area, locks) = match self.lock_destination(id, space, order).await {
                 Ok(locked) => locked,
                 Err(errno) => break errno,
             };
             if self.state().became_another(before.as_ref(), &area) {
                 break EAGAIN;
             }
-            let space = self.state().contexts[id].space;
             let step = self.state().step_of(&area);
             let mut halt = None;
             while halt.is_none() && done < order.range.len().0 {
                 let at = order.range.start().add(Bytes(done));
-                let target = Target { space, area, at };
+                let target = Target { space, area: &area, at };
                 match self.fill_page(who, order, &target, done, &mut buffer).await {
                     Ok(()) => done += step,
                     Err(stop) => halt = Some(stop),
@@ -137,17 +142,15 @@ impl Kernel {
         &self,
         who: ThreadId,
         order: &Order,
-        target: &Target,
+        target: &Target<'_>,
         done: u64,
         buffer: &mut Option<Content>,
     ) -> Result<(), Halt> {
-        let huge = self.state().spaces[target.space].table.huge(target.at);
-        if huge.is_some() && !target.area.is_hugetlb() {
+        // Made before anything is looked at, the table stays whatever comes of it.
+        if !target.area.is_hugetlb()
+            && !self.state().spaces[target.space].table.add_table(target.at)
+        {
             return Err(EEXIST.into());
-        }
-        if !target.area.is_hugetlb() {
-            // Made before anything is looked at, it stays whatever comes of it.
-            self.state().spaces[target.space].table.add_table(target.at);
         }
         match order.filling {
             Filling::Copy { src, wp } => {
@@ -167,9 +170,9 @@ impl Kernel {
     async fn lock_destination(
         &self,
         id: ContextId,
+        space: SpaceId,
         order: &Order,
     ) -> Result<(Area, [Guard; 2]), Errno> {
-        let space = self.state().contexts[id].space;
         let locked = self.lock_area(space, order.range.start()).await;
         let (area, guard) = locked.ok_or(ENOENT)?;
         // Before anything is examined: a refused request leaves it behind too.

@@ -42,10 +42,14 @@ impl Kernel {
     async fn move_held(&self, ends: &Ends, source: Entry, frame: FrameId) -> Result<Step, Errno> {
         let head = self.state().machine.frames.head(frame);
         let folio = self.lock(Lock::Folio(head), Mode::Exclusive).await;
-        if self.state().machine.frames.head(frame) != head {
+        let (same, large) = {
+            let frames = &self.state().machine.frames;
+            (frames.head(frame) == head, frames.count(head) > 1)
+        };
+        if !same {
             return Ok(Step::Again);
         }
-        if self.state().machine.frames.count(head) > 1 {
+        if large {
             Box::pin(self.split_page(head, frame)).await?;
             folio.release().await;
             return Ok(Step::Again);
@@ -74,20 +78,18 @@ impl Kernel {
 
     /// Moves the entry, and those behind it as long as nothing has to be waited for.
     async fn change_hands(&self, ends: &Ends, source: Entry) -> Result<Step, Errno> {
-        let page = self.state().profile.page();
         if !self.move_entry(ends, source).await? {
             return Ok(Step::Again);
         }
+        let page = self.state().profile.page();
         let mut done = page;
-        if self.state().profile.move_batches {
-            while let Some((next, source, folio)) = self.next_of_batch(ends, done) {
-                let moved = self.move_entry(&next, source).await;
-                drop(folio);
-                if moved != Ok(true) {
-                    break;
-                }
-                done = Bytes(done.0 + page.0);
+        while let Some((next, source, folio)) = self.next_of_batch(ends, done) {
+            let moved = self.move_entry(&next, source).await;
+            drop(folio);
+            if moved != Ok(true) {
+                break;
             }
+            done = Bytes(done.0 + page.0);
         }
         Ok(Step::Done(done))
     }
@@ -95,8 +97,8 @@ impl Kernel {
     /// The page behind those that were moved, locked, if it is in the same tables and needs no
     /// second look.
     fn next_of_batch(&self, ends: &Ends, done: Bytes) -> Option<(Ends, Entry, Guard)> {
-        let next = self.state().further(ends, done)?;
         let state = self.state();
+        let next = state.further(ends, done)?;
         let table = &state.spaces[ends.space].table;
         let source = table.small(next.src)?;
         let Entry::Present(mapped) = source else { return None };
@@ -138,11 +140,13 @@ impl Kernel {
 }
 
 impl State {
-    /// Both ends a little further, in the tables they are in; `None` beyond these or the range.
+    /// Both ends a little further, in the tables they are in; `None` beyond these or the range, and
+    /// on kernels that move page by page.
     fn further(&self, ends: &Ends, done: Bytes) -> Option<Ends> {
         let span = self.spaces[ends.space].table.span();
         let same = |a: Va, b: Va| a.align_down(span) == b.align_down(span);
-        let next = (done < ends.left).then(|| ends.after(done))?;
+        let goes_on = self.profile.move_batches && done < ends.left;
+        let next = goes_on.then(|| ends.after(done))?;
         (same(next.dst, ends.dst) && same(next.src, ends.src)).then_some(next)
     }
 

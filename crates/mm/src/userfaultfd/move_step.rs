@@ -2,33 +2,46 @@
 
 use alloc::boxed::Box;
 
-use faultless_pages::Bytes;
+use faultless_pages::{Bytes, Va};
 use faultless_uapi::mode::register;
 
 use crate::errno::{EBUSY, EEXIST, EFAULT, ENOENT, Errno};
 use crate::kernel::{Guard, Kernel, State};
 use crate::process::Entry;
-use crate::sched::{Lock, Mode, On};
+use crate::sched::{Lock, Mode, On, TableName};
 use crate::userfaultfd::move_::{Ends, Step};
 
 impl Kernel {
     /// Moves what lies next: a base page, or a huge page whole.
     pub(super) async fn move_step(&self, ends: &Ends) -> Result<Step, Errno> {
-        let huge = {
-            let state = self.state();
-            let table = &state.spaces[ends.space].table;
-            if table.huge(ends.dst).is_some() {
-                return Err(EEXIST);
-            }
-            table.huge(ends.src)
-        };
-        match huge {
+        let huge = self.state().huge_source(ends)?;
+        if let Some(entry) = huge {
             // Boxed, here and below, to keep the path of a base page small: it is copied around.
-            Some(entry) if self.state().moves_whole(ends) => {
-                Box::pin(self.move_huge(ends, entry)).await
+            return Box::pin(self.move_or_split(ends, entry)).await;
+        }
+        let Some(source) = self.look(ends).await? else {
+            return Ok(Step::Done(self.state().profile.page()));
+        };
+        match source {
+            Entry::Zero { .. } => self.move_zero(ends, source).await,
+            Entry::Present(mapped) if !mapped.exclusive => Err(EBUSY),
+            Entry::Present(mapped) => self.move_present(ends, source, mapped.frame).await,
+            Entry::Swapped { exclusive: false, .. } => Err(EBUSY),
+            Entry::Swapped { slot, .. } => Box::pin(self.move_swapped(ends, source, slot)).await,
+            Entry::Migrating(_) => {
+                self.wait_for_migration(ends.space, ends.src).await;
+                Ok(Step::Again)
             }
-            Some(entry) => Box::pin(self.split_source(ends, entry)).await,
-            None => self.move_base(ends).await,
+            Entry::Marker(_) => Err(EFAULT),
+        }
+    }
+
+    /// Moves a huge page if it fits whole, else splits it.
+    async fn move_or_split(&self, ends: &Ends, entry: Entry) -> Result<Step, Errno> {
+        if self.state().moves_whole(ends) {
+            self.move_huge(ends, entry).await
+        } else {
+            self.split_source(ends, entry).await
         }
     }
 
@@ -45,23 +58,6 @@ impl Kernel {
         }
         table.release().await;
         Ok(Step::Again)
-    }
-
-    async fn move_base(&self, ends: &Ends) -> Result<Step, Errno> {
-        let page = self.state().profile.page();
-        let Some(source) = self.look(ends).await? else { return Ok(Step::Done(page)) };
-        match source {
-            Entry::Zero { .. } => self.move_zero(ends, source).await,
-            Entry::Present(mapped) if !mapped.exclusive => Err(EBUSY),
-            Entry::Present(mapped) => self.move_present(ends, source, mapped.frame).await,
-            Entry::Swapped { exclusive: false, .. } => Err(EBUSY),
-            Entry::Swapped { slot, .. } => Box::pin(self.move_swapped(ends, source, slot)).await,
-            Entry::Migrating(_) => {
-                self.wait_for_migration(ends.space, ends.src).await;
-                Ok(Step::Again)
-            }
-            Entry::Marker(_) => Err(EFAULT),
-        }
     }
 
     /// Looks at the destination, which must be empty, and then at the source; `None` for a hole
@@ -113,21 +109,18 @@ impl Kernel {
     /// Locks the tables of both ends, in the order of their addresses.
     pub(super) async fn lock_tables(&self, ends: &Ends) -> [Option<Guard>; 2] {
         let span = self.state().spaces[ends.space].table.span();
-        let (dst, src) = (ends.dst.align_down(span), ends.src.align_down(span));
-        let first = self.lock(Lock::Table(ends.space, dst.min(src)), Mode::Exclusive).await;
+        let name = |at: Va| TableName::of(ends.space, at.align_down(span));
+        let (dst, src) = (name(ends.dst), name(ends.src));
+        let first = self.lock(Lock::Table(dst.min(src)), Mode::Exclusive).await;
         if dst == src {
             return [Some(first), None];
         }
-        let second = self.lock(Lock::Table(ends.space, dst.max(src)), Mode::Exclusive).await;
+        let second = self.lock(Lock::Table(dst.max(src)), Mode::Exclusive).await;
         [Some(first), Some(second)]
     }
 
     /// Sleeps until the entry of an address is no longer on the move, or returns at once.
-    pub(crate) async fn wait_for_migration(
-        &self,
-        space: crate::id::SpaceId,
-        at: faultless_pages::Va,
-    ) {
+    pub(crate) async fn wait_for_migration(&self, space: crate::id::SpaceId, at: Va) {
         let moving = matches!(self.state().entry(space, at), Some(Entry::Migrating(_)));
         if moving {
             self.wait(On::Migration).await;
@@ -146,6 +139,12 @@ pub(super) async fn release([first, second]: [Option<Guard>; 2]) {
 }
 
 impl State {
+    /// The huge page at the source, if there is one; there must be none at the destination.
+    fn huge_source(&self, ends: &Ends) -> Result<Option<Entry>, Errno> {
+        let table = &self.spaces[ends.space].table;
+        if table.huge(ends.dst).is_some() { Err(EEXIST) } else { Ok(table.huge(ends.src)) }
+    }
+
     /// Says whether, with both tables locked, the source is what was looked at and the
     /// destination still empty.
     pub(super) fn is_unchanged(&self, ends: &Ends, source: Entry) -> bool {

@@ -29,7 +29,7 @@ impl Kernel {
         self.fill(id, user, &order).await
     }
 
-    pub(super) async fn poison_page(&self, target: &Target) -> Result<(), Errno> {
+    pub(super) async fn poison_page(&self, target: &Target<'_>) -> Result<(), Errno> {
         let table = self.lock_table(target.space, target.at).await;
         {
             let mut state = self.state();

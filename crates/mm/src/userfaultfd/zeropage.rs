@@ -27,7 +27,7 @@ impl Kernel {
     }
 
     /// Private memory gets the page that all share, shared memory one of its own.
-    pub(super) async fn zero_page(&self, target: &Target) -> Result<(), Errno> {
+    pub(super) async fn zero_page(&self, target: &Target<'_>) -> Result<(), Errno> {
         if let (true, Some(object)) = (target.area.shared, target.area.object()) {
             // Markers give way, as they do to COPY; only in private memory none does.
             let frame = self.state().machine.frames.allocate(Content::Zero).ok_or(ENOMEM)?;
