@@ -66,6 +66,7 @@ fn nor_on_a_kernel_that_locks_families() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes a seed: 512 pages are looked at again and again")]
 fn nor_when_pages_are_huge() {
     run(&Profile::linux_6_18(), Size::Huge, 12);
 }
