@@ -5,7 +5,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`world`] | the surface a world offers: processes, threads, calls, their endings |
+//! | [`world`] | the surface a world offers: processes, threads, and how calls end |
+//! | [`call`] | what a thread can be told to do |
 //! | [`profile`] | what a world can do, and where kernels differ |
 //! | [`verdict`] | passed, diverges, skipped |
 //! | [`stage`] | what bodies are written with |
@@ -19,6 +20,7 @@
 //! | [`runner`] | runs cases one by one and prints what happened |
 
 pub mod behaviour;
+pub mod call;
 pub mod cases;
 pub mod errno;
 pub mod kernel;
@@ -33,10 +35,11 @@ pub mod stage;
 pub mod verdict;
 pub mod world;
 
+pub use call::Call;
 pub use cases::{CASES, Case};
 pub use errno::Errno;
 pub use profile::Profile;
 pub use run::{Outcome, Worlds, run_case};
 pub use selection::Selection;
 pub use verdict::{Failure, Verdict};
-pub use world::{Call, Done, Fd, Process, Stop, Thread, World};
+pub use world::{Done, Fd, Process, Stop, Thread, World};

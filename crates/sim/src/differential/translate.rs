@@ -7,9 +7,9 @@ use faultless_uapi::PmScanArg;
 use faultless_uapi::scan::category;
 
 use super::program::{Asked, Backing, ObjectKind, Op, PAGE, Span, Verb};
+use crate::conform::call::SCAN_ROOM;
 use crate::conform::linux::{map, remap};
 use crate::conform::stage::{Request, request};
-use crate::conform::world::SCAN_ROOM;
 use crate::conform::{Call, Fd, Process, Thread};
 
 /// Stands for the first userfaultfd.

@@ -7,7 +7,7 @@ use faultless_uapi::scan::pagemap;
 
 use super::prelude::*;
 use crate::conform::stage::Scanned;
-use crate::conform::world::SCAN_ROOM;
+use crate::conform::call::SCAN_ROOM;
 
 const ALL: u64 = PAGE_IS_HUGE | PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_WRITTEN | PAGE_IS_FILE;
 

@@ -6,7 +6,7 @@ use faultless_uapi::scan::flag::{CHECK_WPASYNC, WP_MATCHING};
 
 use super::prelude::*;
 use crate::conform::stage::Scanned;
-use crate::conform::world::SCAN_ROOM;
+use crate::conform::call::SCAN_ROOM;
 
 const ROOM: u64 = 32;
 

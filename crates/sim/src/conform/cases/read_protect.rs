@@ -7,7 +7,7 @@ use faultless_uapi::PmScanArg;
 use faultless_uapi::scan::category::{PAGE_IS_ACCESSED, PAGE_IS_PRESENT, PAGE_IS_WRITTEN};
 
 use super::prelude::*;
-use crate::conform::world::SCAN_ROOM;
+use crate::conform::call::SCAN_ROOM;
 
 /// A populated page registered for RWP.
 fn populated<'w>(w: &'w mut dyn World, features: u64) -> Verdict<(Stage<'w>, Area)> {

@@ -7,7 +7,7 @@ use faultless_uapi::scan::flag::WP_MATCHING;
 
 use super::prelude::*;
 use crate::conform::stage::Scanned;
-use crate::conform::world::SCAN_ROOM;
+use crate::conform::call::SCAN_ROOM;
 
 /// Pages of an area that has page tables to itself: more than any table spans.
 const SPACIOUS: u64 = 2048;

@@ -4,7 +4,7 @@ use faultless_uapi::PmScanArg;
 use faultless_uapi::scan::{category, flag};
 
 use super::prelude::*;
-use crate::conform::world::SCAN_ROOM;
+use crate::conform::call::SCAN_ROOM;
 
 /// Anonymous memory that is one huge page each time `huge_page` says so.
 fn huge_area(s: &mut Stage<'_>) -> Verdict<(Area, u64)> {

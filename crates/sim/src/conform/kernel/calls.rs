@@ -3,20 +3,18 @@
 //! Most are one system call, a [`Raw`], which may block and is left alone. The rest never block
 //! and are over when [`start`] returns.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
-
 use faultless_uapi::ioctl::PAGEMAP_SCAN;
 use faultless_uapi::syscall::SYS_USERFAULTFD;
 use faultless_uapi::{PageRegion, PmScanArg};
 use faultless_uffd::puppet::{Request, TRANSFER_MAX};
 
 use super::writeback::wait_for_disk;
-use super::{Ending, KernelWorld, State, broken, done_of};
-use crate::conform::errno::{EIO, ENOENT};
+use super::{Ending, KernelWorld, State, broken, done_of, looks};
+use crate::conform::call::{Call, SCAN_ROOM};
+use crate::conform::errno::EIO;
 use crate::conform::linux::advice;
 use crate::conform::verdict::{Failure, Verdict};
-use crate::conform::world::{Call, Done, Fd, SCAN_ROOM, Stop, Thread};
+use crate::conform::world::{Done, Fd, Stop, Thread};
 
 /// Where regular files are made.
 const FILE_FOLDERS: [&str; 3] = ["/var/tmp\0", "/tmp\0", ".\0"];
@@ -200,18 +198,19 @@ fn special(world: &mut KernelWorld, who: Thread, call: Call) -> Verdict<State> {
         Call::Memfd { len, huge } => memfd(world, who, len, huge),
         Call::RegularFile { len } => regular_file(world, who, len),
         Call::DropPrivileges => drop_privileges(world, who),
-        Call::Pagemap { at, pages } => pagemap(world, who, at, pages),
-        Call::HugeBytes { at } => huge_bytes(world, who, at),
-        Call::Fdinfo { fd } => fdinfo(world, who, fd),
+        Call::Pagemap { at, pages } => looks::pagemap(world, who, at, pages),
+        Call::HugeBytes { at } => looks::huge_bytes(world, who, at),
+        Call::Fdinfo { fd } => looks::fdinfo(world, who, fd),
         Call::Scan { argument } => scan(world, who, &argument),
+        Call::PlaceHeap { at } => place_heap(world, who, at),
         Call::LimitDescriptors { count } => limit_descriptors(world, who, count),
-        Call::SpecialMemory => special_memory(world, who),
+        Call::SpecialMemory => looks::special_memory(world, who),
         Call::Pin { at, len } => pin(world, who, at, len),
         other => Err(Failure::Broken(format!("the kernel's world cannot do {other:?}"))),
     }
 }
 
-fn bound(len: u64) -> usize {
+pub(super) fn bound(len: u64) -> usize {
     usize::try_from(len).unwrap_or(TRANSFER_MAX).min(TRANSFER_MAX)
 }
 
@@ -277,42 +276,15 @@ fn drop_privileges(world: &mut KernelWorld, who: Thread) -> Verdict<State> {
     Raw::new(libc::SYS_prctl, [pdeathsig, kill]).make(world, who).map(State::Over)
 }
 
-/// The driver reads the entries: no puppet is needed to look.
-fn pagemap(world: &mut KernelWorld, who: Thread, at: u64, pages: u64) -> Verdict<State> {
-    let page_size = world.profile.page_size;
-    let pid = world.actor(who)?.hand.pid();
-    let file = File::open(format!("/proc/{pid}/pagemap")).map_err(|e| broken(&e))?;
-    let mut bytes = vec![0; bound(pages * 8)];
-    file.read_exact_at(&mut bytes, at / page_size * 8).map_err(|e| broken(&e))?;
-    Ok(State::Over(Done { result: Ok(0), bytes }))
-}
-
-fn huge_bytes(world: &mut KernelWorld, who: Thread, at: u64) -> Verdict<State> {
-    let pid = world.actor(who)?.hand.pid();
-    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).map_err(|e| broken(&e))?;
-    let mut inside = false;
-    let mut bytes = 0;
-    for line in smaps.lines() {
-        if let Some(range) = mapping_of(line) {
-            inside = range.contains(&at);
-        } else if let (true, Some(kib)) = (inside, line.strip_prefix("AnonHugePages:")) {
-            let kib: u64 = kib.trim().trim_end_matches(" kB").parse().map_err(|e| broken(&e))?;
-            bytes += kib << 10;
-        }
+/// The end moves last: the heap must not end before it begins.
+fn place_heap(world: &mut KernelWorld, who: Thread, at: u64) -> Verdict<State> {
+    let [set, begin, end] = [libc::PR_SET_MM, libc::PR_SET_MM_START_BRK, libc::PR_SET_MM_BRK]
+        .map(|number| u64::from(number.unsigned_abs()));
+    let begun = Raw::new(libc::SYS_prctl, [set, begin, at]).make(world, who)?;
+    if begun.result.is_err() {
+        return Ok(State::Over(begun));
     }
-    Ok(State::Over(Done { result: Ok(bytes), bytes: Vec::new() }))
-}
-
-/// The range of a mapping, if this line of `maps` or `smaps` begins one.
-fn mapping_of(line: &str) -> Option<std::ops::Range<u64>> {
-    let (start, end) = line.split(' ').next()?.split_once('-')?;
-    Some(u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?)
-}
-
-fn fdinfo(world: &mut KernelWorld, who: Thread, fd: Fd) -> Verdict<State> {
-    let pid = world.actor(who)?.hand.pid();
-    let bytes = fs::read(format!("/proc/{pid}/fdinfo/{}", fd.0)).map_err(|e| broken(&e))?;
-    Ok(State::Over(Done { result: Ok(0), bytes }))
+    Raw::new(libc::SYS_prctl, [set, end, at]).make(world, who).map(State::Over)
 }
 
 /// Changes the soft limit and keeps the hard one, which only goes down without privileges.
@@ -324,16 +296,6 @@ fn limit_descriptors(world: &mut KernelWorld, who: Thread, count: u64) -> Verdic
     limits.splice(..8.min(limits.len()), count.to_ne_bytes());
     let write = Raw::new(libc::SYS_prlimit64, [0, nofile, scratch, 0]).input(&limits);
     write.make(world, who).map(State::Over)
-}
-
-/// The page of clock data that every process has.
-fn special_memory(world: &mut KernelWorld, who: Thread) -> Verdict<State> {
-    let pid = world.actor(who)?.hand.pid();
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).map_err(|e| broken(&e))?;
-    let line = maps.lines().find(|line| line.ends_with("[vvar]"));
-    let result = line.and_then(mapping_of).map(|range| range.start);
-    let result = result.ok_or(Stop::Refused(ENOENT));
-    Ok(State::Over(Done { result, bytes: Vec::new() }))
 }
 
 fn scan(world: &mut KernelWorld, who: Thread, argument: &[u8]) -> Verdict<State> {
@@ -373,14 +335,6 @@ fn pin(world: &mut KernelWorld, who: Thread, at: u64, len: u64) -> Verdict<State
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_that_begin_a_mapping_give_its_range() {
-        let line = "7f0000001000-7f0000003000 rw-p 00000000 00:00 0 [heap]";
-        assert_eq!(mapping_of(line), Some(0x7f00_0000_1000..0x7f00_0000_3000));
-        assert_eq!(mapping_of("AnonHugePages:      2048 kB"), None);
-        assert_eq!(mapping_of("VmFlags: rd wr mr mw me ac sd"), None);
-    }
 
     #[test]
     fn a_pollfd_has_a_zero_timeout_behind_it() {

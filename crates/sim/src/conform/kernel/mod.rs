@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `calls.rs` | each [`Call`] as system calls of a puppet |
+//! | `looks.rs` | what `/proc` tells of a puppet |
 //! | `probe.rs` | what this kernel can do |
 //! | `machine.rs` | huge pages and swap, borrowed for a run |
 //! | `writeback.rs` | waiting for pages on their way to a disk |
@@ -14,6 +15,7 @@
 //!   at the same place for long; never because time passed.
 
 mod calls;
+mod looks;
 mod machine;
 mod probe;
 mod writeback;
@@ -22,11 +24,12 @@ use std::time::{Duration, Instant};
 
 use faultless_uffd::puppet::{Hand, Newborn, Puppet, PuppetError, Reply, Request, Rest};
 
+use super::call::Call;
 use super::errno::Errno;
 use super::profile::Profile;
 use super::run::Worlds;
 use super::verdict::{Failure, Verdict};
-use super::world::{Call, Done, Fd, Process, Stop, Thread, World};
+use super::world::{Done, Fd, Process, Stop, Thread, World};
 
 pub use machine::Machine;
 pub use probe::probe;

@@ -7,11 +7,12 @@ use faultless_uapi::ioctl::UFFDIO_API;
 use faultless_uapi::{KernelVersion, PmScanArg, UFFD_API, UFFD_USER_MODE_ONLY, UffdioApi};
 
 use super::KernelWorld;
+use crate::conform::call::Call;
 use crate::conform::errno::EINVAL;
 use crate::conform::linux::open;
 use crate::conform::profile::Profile;
 use crate::conform::verdict::{Failure, Verdict};
-use crate::conform::world::{Call, Done, Fd, Stop, Thread, World};
+use crate::conform::world::{Done, Fd, Stop, Thread, World};
 
 /// Hugetlb pages a body may use at once.
 pub(super) const HUGETLB_PAGES: u64 = 8;

@@ -8,8 +8,9 @@ use faultless_pages::{Bytes, Va};
 use faultless_uapi::PmScanArg;
 
 use super::{Ending, refused};
+use crate::conform::call::{Call, SCAN_ROOM};
 use crate::conform::linux::{advice, map, prot, remap};
-use crate::conform::world::{Call, Done, Fd, SCAN_ROOM, Stop};
+use crate::conform::world::{Done, Fd, Stop};
 
 /// Carries a call out, to its end.
 pub(super) async fn carry_out(
@@ -139,6 +140,7 @@ async fn memory(kernel: &Kernel, who: ThreadId, call: &Call) -> Option<Done> {
             Some(advice) => nothing(kernel.advise(who, Va(at), Bytes(len), advice).await),
             None => valued(Err(errno::EINVAL)),
         },
+        Call::PlaceHeap { at } => nothing(kernel.place_heap(who, Va(at))),
         Call::Brk { end } => valued(Ok(kernel.brk(who, Va(end)).await.0)),
         Call::Lock { at, len } => nothing(kernel.lock_memory(who, Va(at), Bytes(len)).await),
         Call::Unlock { at, len } => nothing(kernel.unlock_memory(who, Va(at), Bytes(len)).await),

@@ -16,11 +16,12 @@ use faultless_pages::Va;
 use faultless_uapi::ioctl::UFFDIO_API;
 use faultless_uapi::{UFFD_API, UffdioApi};
 
+use super::call::Call;
 use super::errno::Errno;
 use super::profile::Profile;
 use super::run::Worlds;
 use super::verdict::{Failure, Verdict};
-use super::world::{Call, Done, Fd, Process, Stop, Thread, World};
+use super::world::{Done, Fd, Process, Stop, Thread, World};
 
 /// Worlds of the model, playing one kernel.
 #[derive(Debug)]

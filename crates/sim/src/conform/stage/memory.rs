@@ -1,9 +1,10 @@
 //! Mappings of every kind userfaultfd knows, and ranges of their pages.
 
 use super::Stage;
+use crate::conform::call::Call;
 use crate::conform::linux::{advice, map, prot};
 use crate::conform::verdict::{Verdict, skip};
-use crate::conform::world::{Call, Fd};
+use crate::conform::world::Fd;
 
 /// A kind of mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,11 +17,12 @@ pub mod request;
 use faultless_uapi::feature::{self, HISTORY};
 use faultless_uapi::{UFFD_API, UFFD_USER_MODE_ONLY};
 
+use super::call::Call;
 use super::errno::Errno;
 use super::linux::{advice, open};
 use super::profile::Profile;
 use super::verdict::{Failure, Verdict, diverges, skip};
-use super::world::{Call, Done, Fd, Process, Stop, Thread, World};
+use super::world::{Done, Fd, Process, Stop, Thread, World};
 
 pub use memory::{Area, Memory, Range, advise};
 pub use observe::{Scanned, messages_in};

@@ -4,9 +4,10 @@ use faultless_uapi::scan::pagemap;
 use faultless_uapi::{PageRegion, PmScanArg, UffdMsg, event};
 
 use super::{Range, Stage};
+use crate::conform::call::{Call, SCAN_ROOM};
 use crate::conform::errno::{EAGAIN, Errno};
 use crate::conform::verdict::{Failure, Verdict, diverges, expect, skip};
-use crate::conform::world::{Call, Fd, SCAN_ROOM, Stop};
+use crate::conform::world::{Fd, Stop};
 
 /// Bytes of a message.
 const MESSAGE: usize = size_of::<UffdMsg>();

@@ -13,9 +13,10 @@ use faultless_uapi::{
 };
 
 use super::{Range, Stage};
+use crate::conform::call::Call;
 use crate::conform::errno::{EAGAIN, Errno};
 use crate::conform::verdict::{Verdict, diverges};
-use crate::conform::world::{Call, Done, Fd, Stop, Thread};
+use crate::conform::world::{Done, Fd, Stop, Thread};
 
 /// What out fields hold before a request: no request can put it there.
 pub const UNTOUCHED: i64 = 0x7777;

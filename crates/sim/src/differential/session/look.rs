@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use faultless_uapi::scan::pagemap::{EXCLUSIVE, FILE_OR_SHARED, GUARD, PRESENT, SWAPPED, UFFD_WP};
 
 use super::Session;
+use crate::conform::call::ACCESS_MAX;
 use crate::conform::verdict::{Failure, Verdict};
-use crate::conform::world::ACCESS_MAX;
 use crate::conform::{Call, Process, Thread, World};
 use crate::differential::program::{ARENA, Arena, HUGE, PAGE, THREADS};
 use crate::differential::seen::{Memory, Seen};
