@@ -42,6 +42,9 @@ pub struct Profile {
     pub copy_checks_its_source: bool,
     /// PAGEMAP_SCAN exists (6.7).
     pub has_scan: bool,
+    /// Private memory that is made read-only before it was ever touched counts as promised no
+    /// longer (6.7), and does not merge with memory that does.
+    pub untouched_is_uncharged: bool,
     /// An object sealed against writes can be mapped shared, to read (6.7).
     pub shares_sealed_objects: bool,
     /// Faults and requests that fill lock the area only, not the map (faults since 6.7, requests
@@ -74,6 +77,8 @@ pub struct Profile {
     pub pagemap_tells_first_part: bool,
     /// A huge page that is split leaves parts of zeros to the page of zeros (6.12).
     pub split_drops_zeros: bool,
+    /// A huge page that MADV_FREE gave up is reclaimed whole (6.11), not split first.
+    pub lazy_goes_whole: bool,
     /// `mremap` to a given place takes several areas along (6.17).
     pub moves_many_areas: bool,
     /// MOVE locks the family a page leaves, and walks of the reverse map need not lock the page
@@ -168,6 +173,7 @@ impl Profile {
             continue_takes_wp: since(6, 4),
             copy_checks_its_source: since(6, 6),
             has_scan: since(6, 7),
+            untouched_is_uncharged: since(6, 7),
             shares_sealed_objects: since(6, 7),
             locks_areas: since(6, 9),
             has_droppable: since(6, 11),
@@ -181,6 +187,7 @@ impl Profile {
             pending_event_in_out_field: since(6, 15),
             refuses_foreign_unregister: since(6, 17),
             refuses_droppable: since(6, 17),
+            lazy_goes_whole: since(6, 11),
             split_drops_zeros: since(6, 12),
             moves_many_areas: since(6, 17),
             pagemap_tells_first_part: since(6, 18),

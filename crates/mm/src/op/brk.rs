@@ -77,7 +77,7 @@ impl State {
             linear: range.start().0,
             root: None,
             inherited: false,
-            traits: Traits::default(),
+            traits: Traits { charged: true, ..Traits::default() },
             registration: None,
         };
         self.add_area(space, grown);

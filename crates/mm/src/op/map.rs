@@ -192,7 +192,7 @@ impl State {
             }
             (Err(errno), Backing::Anonymous) => return Err(errno),
         };
-        Ok(Area {
+        let mut area = Area {
             id: self.new_area(),
             range: VaRange::of(start, len),
             protection: request.protection,
@@ -208,7 +208,9 @@ impl State {
                 ..Traits::default()
             },
             registration: None,
-        })
+        };
+        area.traits.charged = area.is_charged_by(request.protection);
+        Ok(area)
     }
 
     /// What lies behind a mapping, counted; where it begins there; whether stores may be allowed.

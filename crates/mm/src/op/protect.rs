@@ -52,7 +52,17 @@ impl Kernel {
                 return Err(EACCES);
             }
             next = piece.range.end();
-            self.state().change_areas(space, piece.range, |area| area.protection = protection)?;
+            let uncharges = self.state().profile.untouched_is_uncharged;
+            self.state().change_areas(space, piece.range, |area| {
+                area.protection = protection;
+                // What nobody ever touched can be taken back; other memory stays promised.
+                let untouched = area.is_anonymous() && area.root.is_none();
+                if area.is_charged_by(protection) {
+                    area.traits.charged = true;
+                } else if uncharges && untouched {
+                    area.traits.charged = false;
+                }
+            })?;
             if !protection.write {
                 self.make_read_only(space, piece.range).await;
             }

@@ -27,6 +27,7 @@ impl Kernel {
         let (pieces, gapless) = self.state().pieces(space, range);
         for piece in pieces {
             check_reclaim(&piece)?;
+            self.split_partly_covered(space, piece.range).await;
             let tables = self.state().spaces[space].table.tables_in(piece.range);
             for part in tables {
                 self.page_out_table(space, part).await;
@@ -68,6 +69,9 @@ impl Kernel {
         }
         let (mut part, mut second) = (head, None);
         if self.state().machine.frames.is_transparent(head) {
+            if self.state().goes_whole(head) {
+                return self.reclaim_anonymous(head).await;
+            }
             if self.split_page(head, frame).await.is_err() {
                 return false;
             }
@@ -130,6 +134,12 @@ impl State {
         page.pins > 0 && matches!(page.owner, Owner::Anon { .. })
     }
 
+    /// Says whether a huge page that was given up goes without being split.
+    fn goes_whole(&self, head: FrameId) -> bool {
+        let frames = &self.machine.frames;
+        self.profile.lazy_goes_whole && frames[head].lazy && frames[head].slot.is_none()
+    }
+
     /// The page behind an address, with a use more, if this entry alone maps it.
     fn hold_unshared(&mut self, space: SpaceId, at: Va) -> Option<FrameId> {
         let Entry::Present(Mapped { frame, .. }) = self.part_entry(space, at)? else {
@@ -172,7 +182,7 @@ impl State {
             Destination::Nowhere if mapped.dirty => {
                 self.machine.frames[mapped.frame].lazy = false;
             }
-            Destination::Nowhere => self.zap(met.space, met.at),
+            Destination::Nowhere => self.zap_met(met),
         }
     }
 

@@ -202,6 +202,15 @@ impl State {
         small.chain(huge).filter(maps).collect()
     }
 
+    /// Drops the entry that a walk has met.
+    pub(crate) fn zap_met(&mut self, met: Met) {
+        let table = &mut self.spaces[met.space].table;
+        let taken = if met.huge { table.set_huge(met.at, None) } else { table.set(met.at, None) };
+        if let Some(entry) = taken {
+            self.machine.put_entry(entry);
+        }
+    }
+
     /// Sets the entry that a walk has met to another that counts the same.
     pub(crate) fn replace_met(&mut self, met: Met, entry: Entry) {
         let table = &mut self.spaces[met.space].table;

@@ -60,6 +60,8 @@ pub(crate) struct Traits {
     pub(crate) huge: bool,
     /// Wants none.
     pub(crate) no_huge: bool,
+    /// Counts as memory that was promised. It is not one area with another that does not.
+    pub(crate) charged: bool,
 }
 
 /// An area.
@@ -127,6 +129,12 @@ impl Area {
             Backing::Object { kind, .. } => Some(kind),
             Backing::Anonymous => None,
         }
+    }
+
+    /// Says whether it counts as promised once these accesses are allowed: what may become a page
+    /// of its own does. Memory of the pool is counted there.
+    pub(crate) fn is_charged_by(&self, protection: Protection) -> bool {
+        protection.write && !self.shared && !self.is_hugetlb()
     }
 
     /// Memory of the hugetlb pool.

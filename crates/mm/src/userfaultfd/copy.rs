@@ -66,8 +66,11 @@ impl Kernel {
         let table = self.lock_table(target.space, target.at).await;
         {
             let mut state = self.state();
-            let beyond = state.profile.copy_beyond_end;
-            state.check_end(target, beyond)?;
+            // A private page of the pool has no place in the object, and no end to keep to.
+            if !target.area.is_hugetlb() {
+                let beyond = state.profile.copy_beyond_end;
+                state.check_end(target, beyond)?;
+            }
             let entry = state.entry(target.space, target.at);
             state.gives_way(entry)?;
             state.adopt(target.space, target.at, frame);

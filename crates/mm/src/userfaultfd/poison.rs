@@ -33,7 +33,9 @@ impl Kernel {
         let table = self.lock_table(target.space, target.at).await;
         {
             let mut state = self.state();
-            state.check_end(target, EFAULT)?;
+            if !target.area.is_hugetlb() {
+                state.check_end(target, EFAULT)?;
+            }
             if state.entry(target.space, target.at).is_some() {
                 return Err(EEXIST);
             }

@@ -66,6 +66,11 @@ pub const BEHAVIOURS: &[Behaviour] = &[
         case: "unregister::memory_of_another_is_invalid",
     },
     Behaviour {
+        what: "memory made read-only before it was touched does not merge with touched memory",
+        promise: Profile::untouched_stays_apart,
+        case: "move_huge::untouched_memory_stays_apart",
+    },
+    Behaviour {
         what: "droppable mappings cannot be registered",
         promise: Profile::droppable_is_refused,
         case: "register_memory::droppable_memory_is_refused",

@@ -39,6 +39,8 @@ pub struct Profile {
     pub has_scan: bool,
     /// Pages of a process can be pinned for good through an io_uring.
     pub has_pinning: bool,
+    /// The heap of a process can be given another place (CAP_SYS_RESOURCE).
+    pub places_heap: bool,
 }
 
 /// What a version promises about a behaviour.
@@ -84,6 +86,7 @@ impl Profile {
             has_memory_failure: false,
             has_scan: false,
             has_pinning: false,
+            places_heap: false,
         }
     }
 
@@ -93,6 +96,13 @@ impl Profile {
 
     fn since(&self, major: u16, minor: u16) -> Promise {
         if self.is_at_least(major, minor) { Promise::Yes } else { Promise::No }
+    }
+
+    /// Private memory that is made read-only before it was ever touched stays apart from a
+    /// read-only neighbour that was.
+    #[must_use]
+    pub fn untouched_stays_apart(&self) -> Promise {
+        if self.is_at_least(6, 7) { Promise::Yes } else { Promise::Either }
     }
 
     /// Says whether every bit of `features` is offered.

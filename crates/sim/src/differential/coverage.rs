@@ -10,6 +10,7 @@ use faultless_mm::PageKind;
 
 use super::deed::Deed;
 use super::program::{Arena, Asked, Op, Origin, Span, Step, Verb};
+use super::session::Session;
 use crate::conform::{Thread, World};
 
 /// An operation as a column of the table: its kind, or where its content comes from.
@@ -87,18 +88,19 @@ impl Coverage {
         &mut self,
         arena: Arena,
         step: &Step,
-        world: &mut W,
+        session: &mut Session<'_, W>,
     ) -> Vec<(u64, PageKind)> {
         let mut met = Vec::new();
         *self.deeds.entry(step.op.deed()).or_default() += 1;
-        for (column, span) in touched(arena, &step.op) {
+        let heap_end = session.heap_end(step.who.process.0);
+        for (column, span) in touched(arena, heap_end, &step.op) {
             for page in span.page..span.page + span.pages {
                 if !arena.shows(page) {
                     continue;
                 }
                 let looker = Thread { process: looked_at(step), index: 0 };
                 let at = Span::new(page, 1).start();
-                if let Some(kind) = world.page_kind(looker, at) {
+                if let Some(kind) = session.world.page_kind(looker, at) {
                     *self.cells.entry((kind, column)).or_default() += 1;
                     met.push((page, kind));
                 }
@@ -137,8 +139,8 @@ fn columns() -> impl Iterator<Item = Column> {
     on.map(|deed| Column::On(*deed)).chain([Column::From(Deed::Move), Column::From(Deed::Copy)])
 }
 
-/// The pages an operation is done to.
-fn touched(arena: Arena, op: &Op) -> Vec<(Column, Span)> {
+/// The pages an operation is done to, by a process whose heap ends there.
+fn touched(arena: Arena, heap_end: u64, op: &Op) -> Vec<(Column, Span)> {
     let on = Column::On(op.deed());
     let one = |page: u64| vec![(on, Span::new(page, 1))];
     match *op {
@@ -156,6 +158,7 @@ fn touched(arena: Arena, op: &Op) -> Vec<(Column, Span)> {
         | Op::KernelLoad(page)
         | Op::KernelStore(page, _)
         | Op::RemoteLoad(_, page) => one(page),
+        Op::Brk(end) => vec![(on, Span::new(end.min(heap_end), end.abs_diff(heap_end)))],
         Op::Fork | Op::Exec => vec![(on, Span::new(0, arena.pages()))],
         Op::Request(_, asked) => {
             let Asked { verb, span, .. } = asked;

@@ -46,6 +46,8 @@ deeds! {
     Remap 4,
     /// `mremap` that leaves the old mapping.
     RemapKeep 2,
+    /// `brk`.
+    Brk 2,
     /// `mlock`.
     Lock 1,
     /// `munlock`.
@@ -155,6 +157,7 @@ impl Op {
             Op::Remap { keep: false, .. } => Deed::Remap,
             Op::Remap { .. } => Deed::RemapKeep,
             Op::Advise(_, advice) => Deed::of_advice(*advice),
+            Op::Brk(_) => Deed::Brk,
             Op::Lock(_) => Deed::Lock,
             Op::Unlock(_) => Deed::Unlock,
             Op::Pin(_) => Deed::Pin,

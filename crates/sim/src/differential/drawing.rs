@@ -121,6 +121,16 @@ impl<'p> Drawing<'p> {
         }
     }
 
+    /// Where a heap may end.
+    pub(super) fn heap_end(&mut self) -> u64 {
+        let heap = self.arena.heap();
+        let grown = match self.arena {
+            Arena::Small => self.random.within(0..=heap.pages),
+            Arena::Huge => self.pick(&[0, 1, HUGE / 2, HUGE, HUGE], HUGE),
+        };
+        heap.page + grown
+    }
+
     pub(super) fn byte(&mut self) -> u8 {
         u8::try_from(self.random.within(1..=0x7f)).unwrap_or(1)
     }

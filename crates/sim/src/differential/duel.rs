@@ -50,7 +50,7 @@ where
     let mut taken = 0;
     for (index, step) in program.steps.iter().enumerate() {
         let met = if right.permits(step) {
-            coverage.note(program.arena, step, right.world)
+            coverage.note(program.arena, step, &mut right)
         } else {
             Vec::new()
         };

@@ -134,6 +134,7 @@ impl Drawing<'_> {
                 Some(Op::RemoteLoad(u32::try_from(of).unwrap_or(0), self.page()))
             }
             Deed::Unmap => Some(Op::Unmap(self.span())),
+            Deed::Brk => Some(Op::Brk(self.heap_end())),
             Deed::Lock => Some(Op::Lock(self.span())),
             Deed::Unlock => Some(Op::Unlock(self.span())),
             Deed::Pin => Some(Op::Pin(self.pages())),

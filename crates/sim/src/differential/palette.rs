@@ -31,6 +31,7 @@ impl Palette {
         without(!(ours.has_swap && theirs.has_swap), &[Deed::Pageout]);
         without(!(ours.has_scan && theirs.has_scan), &[Deed::Scan]);
         without(!(ours.has_pinning && theirs.has_pinning), &[Deed::Pin]);
+        without(!(ours.places_heap && theirs.places_heap), &[Deed::Brk]);
         let guards = ours.has_guards() && theirs.has_guards();
         without(!guards, &[Deed::GuardInstall, Deed::GuardRemove]);
         let both = |ask: fn(&Profile) -> bool| ask(ours) && ask(theirs);

@@ -48,6 +48,15 @@ impl Arena {
         }
     }
 
+    /// The pages the heap of a process may take, at the end of the arena.
+    #[must_use]
+    pub fn heap(self) -> Span {
+        match self {
+            Arena::Small => Span::new(8, 4),
+            Arena::Huge => Span::new(2 * HUGE, HUGE),
+        }
+    }
+
     /// Says whether the content of a page is looked at after each step. Of a huge page only a few
     /// are, where operations begin and end.
     #[must_use]
@@ -198,6 +207,8 @@ pub enum Op {
         /// Leaves the old mapping, empty.
         keep: bool,
     },
+    /// `brk`, up to this page.
+    Brk(u64),
     /// `mprotect`.
     Protect(Span, u32),
     /// `madvise`.

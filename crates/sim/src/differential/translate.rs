@@ -79,6 +79,7 @@ fn memory(op: &Op) -> Option<Call> {
                 to: to.map_or(0, |page| Span::new(page, 1).start()),
             }
         }
+        Op::Brk(page) => Call::Brk { end: Span::new(page, 1).start() },
         Op::Protect(span, prot) => Call::Protect { at: span.start(), len: span.bytes(), prot },
         Op::Advise(span, advice) => Call::Advise { at: span.start(), len: span.bytes(), advice },
         Op::Lock(span) => Call::Lock { at: span.start(), len: span.bytes() },

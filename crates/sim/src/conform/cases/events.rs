@@ -352,19 +352,3 @@ pub(super) fn growing_in_place_extends_the_registration(w: &mut dyn World) -> Ve
     s.blocked_load(area.at(1))?;
     s.expect_fault(area.at(1), 0)
 }
-
-/// A heap that shrinks sends UNMAP of what is given back (section 10).
-pub(super) fn shrinking_the_heap_sends_unmap(w: &mut dyn World) -> Verdict {
-    let mut s = Stage::open(w, FEATURE_EVENT_UNMAP)?;
-    let page = s.page();
-    let before = s.value(Call::Brk { end: 0 })?;
-    let start = before.next_multiple_of(page);
-    expect("grown", s.value(Call::Brk { end: start + 4 * page })?, start + 4 * page)?;
-    let heap = Area { start, pages: 4, page_size: page, object: None };
-    s.register(heap.range(), reg::MISSING)?;
-    let who = s.blocked(Call::Brk { end: heap.at(1) })?;
-    s.expect_gone(event::UNMAP, heap.part(1, 3))?;
-    expect("end", s.goes_on(who)?.result, Ok(heap.at(1)))?;
-    s.unregister(heap.one(0))?.ok()?;
-    expect("given back", s.value(Call::Brk { end: before })?, before)
-}

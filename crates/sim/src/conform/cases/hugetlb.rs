@@ -199,3 +199,15 @@ pub(super) fn empty_pool_stops_it(w: &mut dyn World) -> Verdict {
     }
     skip("the pool has more pages than a body takes")
 }
+
+/// In a private mapping COPY and POISON reach beyond the end of the object (section 8).
+pub(super) fn private_pages_have_no_end(w: &mut dyn World) -> Verdict {
+    let memory = Memory::PrivateHugetlb;
+    let (mut s, area) = registered(w, memory, FEATURE_POISON, reg::MISSING)?;
+    let src = source(&mut s, &area, 1)?;
+    let Some(fd) = area.object else { return skip("the mapping has no object") };
+    s.value(Call::Resize { fd, len: 0 })?;
+    s.copy(area.one(0), src, 0)?.done(area.page_size)?;
+    expect("first byte", s.load(area.at(0))?, 5)?;
+    s.poison(area.one(1), 0)?.done(area.page_size)
+}

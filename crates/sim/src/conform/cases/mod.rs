@@ -149,7 +149,9 @@ cases! {
         nothing_is_sent_unasked, ordinary_memory_sends_nothing, quiet_operations_send_nothing,
         changes_through_the_object_send_nothing, waiting_threads_can_be_killed,
         old_place_left_mapped_stays_registered, growing_in_place_extends_the_registration,
-        shrinking_the_heap_sends_unmap,
+    }
+    heap {
+        shrinking_the_heap_sends_unmap, it_keeps_a_page_apart, what_is_unmapped_does_not_shrink,
     }
     mmap_changing {
         filling_is_put_off, nothing_is_examined_before, protecting_is_put_off,
@@ -296,6 +298,7 @@ cases! {
     move_huge {
         empty_table_splits_it, shifted_destination_splits_it, huge_zero_page_moves,
         pinned_huge_page_is_busy, store_over_huge_zeros, refused_collapse_says_why,
+        untouched_memory_stays_apart, given_up_page_goes_whole,
     }
     move_markers {
         markers_at_the_source_fault, markers_are_no_holes, markers_at_the_destination_exist,
@@ -314,7 +317,7 @@ cases! {
         page_of_the_object_exists, unmapped_source_faults, minor_faults_are_continued,
         continuing_is_by_huge_pages, huge_page_is_poisoned, private_page_is_writable,
         punched_pages_are_missing_again, sigbus_works_too, pinned_page_is_copied_for_a_child,
-        empty_pool_stops_it,
+        empty_pool_stops_it, private_pages_have_no_end,
     }
     hugetlb_wp {
         present_pages_are_protected, missing_pages_are_protected, ranges_are_whole_huge_pages,

@@ -115,3 +115,35 @@ fn expect_no_collapse(s: &mut Stage<'_>, range: Range, errno: Errno) -> Verdict 
     let collapsed = s.call(advise(range, advice::COLLAPSE))?.result;
     expect("collapse", collapsed, Err(Stop::Refused(errno)))
 }
+
+/// Memory made read-only before it was ever touched is not one mapping with a read-only neighbour
+/// that was: a huge page that would lie across both cannot be had (since 6.7, section 9).
+pub(super) fn untouched_memory_stays_apart(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::bare(w)?;
+    let (area, _) = s.huge_anon(2)?;
+    let half = area.pages / 4;
+    let make_read_only = |s: &mut Stage<'_>, range: Range| {
+        s.value(Call::Protect { at: range.start, len: range.len, prot: prot::READ })
+    };
+    make_read_only(&mut s, area.part(0, half))?;
+    s.store(area.at(2 * half), 1)?;
+    make_read_only(&mut s, area.part(half, half))?;
+    // It touches the border of the second huge page, which is enough to be looked at.
+    let last = area.one(2 * half - 1);
+    let apart = s.call(advise(last, advice::COLLAPSE))?.result.is_err();
+    let allowed = s.profile().untouched_stays_apart().allows(apart);
+    ensure(allowed, "whether memory that was never touched stays apart")
+}
+
+/// A huge page that MADV_FREE gave up leaves memory whole when it is reclaimed: none of its parts
+/// stays as a page of zeros (section 9).
+pub(super) fn given_up_page_goes_whole(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::bare(w)?;
+    let area = huge_source(&mut s)?;
+    s.advise(area.range(), advice::FREE)?;
+    s.advise(area.range(), advice::PAGEOUT)?;
+    if s.is_present(area.at(0))? {
+        return skip("the kernel would not reclaim the page");
+    }
+    expect("last part", s.is_present(area.at(area.pages - 1))?, false)
+}

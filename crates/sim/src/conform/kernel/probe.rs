@@ -33,6 +33,8 @@ pub fn probe(patience: u32) -> Verdict<Profile> {
     if let Ok(at) = call(&mut world, who, page)?.result {
         let pin = Call::Pin { at, len: profile.page_size };
         profile.has_pinning = call(&mut world, who, pin)?.result.is_ok();
+        let place = Call::PlaceHeap { at: at + 16 * profile.page_size };
+        profile.places_heap = call(&mut world, who, place)?.result.is_ok();
     }
     Ok(profile)
 }
@@ -55,6 +57,7 @@ fn blank() -> Profile {
         has_memory_failure: Path::new("/proc/sys/vm/memory_failure_early_kill").exists(),
         has_scan: false,
         has_pinning: false,
+        places_heap: false,
     }
 }
 

@@ -268,6 +268,7 @@ fn probe(model: &mm::Profile) -> Verdict<Profile> {
         has_memory_failure: model.has_memory_failure,
         has_scan: model.has_scan,
         has_pinning: true,
+        places_heap: true,
     };
     let mut world = ModelWorld::new(profile.clone(), model.clone());
     let who = world.spawn()?;

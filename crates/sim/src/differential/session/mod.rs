@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `cast.rs` | processes that come and go |
 //! | `permit.rs` | which steps are taken |
 //! | `drain.rs` | reading messages |
 //! | `look.rs` | looking at everything |
@@ -13,6 +14,7 @@
 //! - Whether a step is taken depends on nothing but the steps before and what was seen after them,
 //!   so that two worlds that look the same take the same steps.
 
+mod cast;
 mod drain;
 mod look;
 mod permit;
@@ -56,6 +58,8 @@ pub struct Session<'w, W: World + ?Sized> {
     pools: BTreeSet<usize>,
     /// Processes that hold pins.
     pinning: BTreeSet<u32>,
+    /// The page at which the heap of each process ends.
+    heaps: BTreeMap<u32, u64>,
     /// The pagemap of each process, as it was seen last.
     last: BTreeMap<u32, Vec<u64>>,
 }
@@ -85,6 +89,8 @@ enum Pending {
     Object(ObjectKind),
     /// It replaces the program.
     Exec,
+    /// It tells where the heap ends.
+    Heap,
     /// It brings a descriptor that holds pins.
     Pin,
     /// Its bytes name the room for regions.
@@ -118,9 +124,11 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
             maps_objects: false,
             pools: BTreeSet::new(),
             pinning: BTreeSet::new(),
+            heaps: BTreeMap::new(),
             last: BTreeMap::new(),
         };
         session.fill_sources(first)?;
+        session.place_heap(first.process)?;
         session.enter(first.process)?;
         Ok(session)
     }
@@ -147,19 +155,6 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
             Some(done) if done.result.is_ok() => Ok(done),
             other => Err(Failure::Broken(format!("{text:.160}: {other:?}"))),
         }
-    }
-
-    fn enter(&mut self, process: Process) -> Verdict {
-        self.cast.push(Role { process, alive: true, pending: BTreeMap::new() });
-        self.add_threads(process)
-    }
-
-    /// Gives a process its threads; the last only looks.
-    fn add_threads(&mut self, process: Process) -> Verdict {
-        for _ in 1..=THREADS {
-            self.world.spawn_thread(Thread::first_of(process))?;
-        }
-        Ok(())
     }
 
     /// Takes a step, lets everybody go on who can, and looks at everything.
@@ -264,6 +259,7 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
             Op::Load(_) | Op::Store(..) => Pending::Access,
             Op::Fork => Pending::Fork,
             Op::Exec => Pending::Exec,
+            Op::Brk(_) => Pending::Heap,
             Op::Pin(_) => Pending::Pin,
             Op::MakeObject(kind, _) => Pending::Object(kind),
             Op::Scan(..) => Pending::Scan,
@@ -289,7 +285,7 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
         let pending = self.role_mut(who.process)?.pending.remove(&who.index);
         let legacy = self.legacies.remove(&who).unwrap_or_default();
         match (pending, done.result) {
-            (Some(Pending::Fork), Ok(child)) => self.forked(child, legacy)?,
+            (Some(Pending::Fork), Ok(child)) => self.forked(who.process.0, child, legacy)?,
             (Some(Pending::Exec), Ok(_)) => self.replaced(who.process)?,
             (Some(Pending::Object(kind)), Ok(fd)) => {
                 self.add_object(who, number(fd)?, kind)?;
@@ -299,6 +295,7 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
                 self.pinning.insert(who.process.0);
                 done.result = Ok(0);
             }
+            (Some(Pending::Heap), Ok(end)) => self.heap_ends(who.process, end),
             (Some(Pending::Bytes), Err(_)) => done.bytes.clear(),
             (Some(Pending::Scan), result) => {
                 if let Some(room) = done.bytes.get_mut(SCAN_VEC) {
@@ -331,25 +328,6 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
         Ok(())
     }
 
-    fn forked(&mut self, child: u64, [uffds, objects]: Legacy) -> Verdict {
-        let child = Process(number(child)?.0);
-        for (slots, legacy) in [(&mut self.uffds, uffds), (&mut self.objects, objects)] {
-            for index in legacy {
-                slots[index].holders.insert(child.0);
-            }
-        }
-        self.enter(child)
-    }
-
-    /// What a child gets of a process that forks now.
-    fn legacy_of(&self, process: Process) -> Legacy {
-        [&self.uffds, &self.objects].map(|slots| {
-            let all = slots.iter().enumerate();
-            let held = all.filter(|(_, slot)| slot.holders.contains(&process.0));
-            held.map(|(index, _)| index).collect()
-        })
-    }
-
     fn open(&mut self, who: Thread, flags: u32, features: u64, seen: &mut Seen) -> Verdict {
         let opened = self.expect(who, Call::Userfaultfd { flags })?;
         let fd = number(opened.result.unwrap_or(0))?;
@@ -357,29 +335,6 @@ impl<'w, W: World + ?Sized> Session<'w, W> {
         self.world.start(who, request::api(UFFD_API, features).to(fd))?;
         self.role_mut(who.process)?.pending.insert(who.index, Pending::Plain);
         self.finish(who, seen).map(|_| ())
-    }
-
-    fn kill(&mut self, process: u32) -> Verdict {
-        self.world.kill(Process(process))?;
-        self.lose_descriptors(process);
-        self.legacies.retain(|who, _| who.process.0 != process);
-        let role = self.role_mut(Process(process))?;
-        role.alive = false;
-        role.pending.clear();
-        Ok(())
-    }
-
-    /// A program was replaced: its descriptors are closed, its other threads are gone.
-    fn replaced(&mut self, process: Process) -> Verdict {
-        self.lose_descriptors(process.0);
-        self.role_mut(process)?.pending.clear();
-        self.add_threads(process)
-    }
-
-    fn lose_descriptors(&mut self, process: u32) {
-        for slot in self.uffds.iter_mut().chain(&mut self.objects) {
-            slot.holders.remove(&process);
-        }
     }
 
     /// Lets everybody go on who can.
