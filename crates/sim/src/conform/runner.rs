@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::cases::{CASES, Case};
-use super::kernel::{KernelWorlds, Machine};
+use super::kernel::{Custody, KernelWorlds, Machine};
 use super::run::{Outcome, Worlds, run_case};
 use super::selection::Selection;
 use super::verdict::Failure;
@@ -61,9 +61,9 @@ pub fn run_on_kernel(
     if wish.list {
         return list(&wish, out);
     }
-    let mut machine = Machine::borrow();
+    let machine = Custody::take(Machine::borrow)?;
     let tally = match KernelWorlds::probe(patience) {
-        Ok(worlds) => run_cases(&wish, &worlds, machine.notes(), out)?,
+        Ok(worlds) => run_cases(&wish, &worlds, &machine.notes(), out)?,
         Err(failure) => {
             Tally { failures: vec![("probe".into(), failure.to_string())], ..Tally::default() }
         }

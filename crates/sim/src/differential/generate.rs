@@ -1,7 +1,7 @@
 //! Random programs: a beginning that maps and registers something, then anything.
 //!
 //! Every second program is a visit instead, which brings about one kind of entry and does one
-//! thing to it before anything else happens (see `tour`).
+//! thing to it before anything else happens (see `tour`): rather one that was not met yet.
 
 use faultless_uapi::feature::FEATURE_RWP_ASYNC;
 use faultless_uapi::mode::{
@@ -9,6 +9,7 @@ use faultless_uapi::mode::{
 };
 use faultless_uapi::scan::flag;
 
+use super::coverage::Cell;
 use super::deed::Deed;
 use super::drawing::Drawing;
 use super::palette::Palette;
@@ -21,11 +22,12 @@ use crate::conform::linux::prot;
 use crate::conform::{Process, Thread};
 use crate::random::{Odds, Random};
 
-/// Draws the program of a seed.
+/// Draws the program of a seed. A visit goes to one of the `wanted` cells, if there are any that
+/// these worlds have.
 #[must_use]
-pub fn generate(seed: u64, palette: &Palette) -> Program {
+pub fn generate(seed: u64, palette: &Palette, wanted: &[Cell]) -> Program {
     if seed % 2 == 1
-        && let Some(program) = tour::visit(seed / 2, palette)
+        && let Some(program) = tour::visit(seed / 2, palette, wanted)
     {
         return program;
     }

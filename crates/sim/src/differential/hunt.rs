@@ -1,12 +1,17 @@
 //! Seed after seed: draws a program, runs it in two kinds of world, and makes what differs small.
 
+use std::sync::Arc;
+
 use super::coverage::Coverage;
 use super::duel::{Difference, Outcome, duel};
 use super::generate::{generate, generate_race};
 use super::palette::Palette;
 use super::print::as_test;
 use super::program::{Arena, Program};
+use super::race::Race;
+use super::seen::Seen;
 use super::shrink::shrink;
+use super::watch::Watch;
 use crate::conform::verdict::{Failure, Verdict};
 use crate::conform::{Profile, Worlds};
 
@@ -29,6 +34,8 @@ pub struct Hunt<'w> {
     pub palette: Palette,
     /// What was met.
     pub coverage: Coverage,
+    /// What is under way.
+    pub watch: Arc<Watch>,
 }
 
 /// How the program of a seed ended.
@@ -66,36 +73,68 @@ impl<'w> Hunt<'w> {
     #[must_use]
     pub fn new(left: &'w dyn Worlds, right: &'w dyn Worlds) -> Hunt<'w> {
         let palette = Palette::of(left.profile(), right.profile());
-        Hunt { left, right, palette, coverage: Coverage::default() }
+        let (coverage, watch) = (Coverage::default(), Arc::default());
+        Hunt { left, right, palette, coverage, watch }
     }
 
-    /// Runs the program of a seed.
-    ///
-    /// # Errors
-    /// When a world breaks down.
-    pub fn try_seed(&mut self, seed: u64) -> Verdict<Catch> {
-        let program = generate(seed, &self.palette);
+    /// Runs the program of a seed, which rather goes where none has gone before.
+    pub fn try_seed(&mut self, seed: u64) -> Catch {
+        let program = generate(seed, &self.palette, &self.coverage.unmet());
         let mut coverage = Coverage::default();
         let outcome = self.run(&program, &mut coverage);
         self.coverage.add(&coverage);
         match outcome {
-            Ok(Outcome::Equal(steps)) => Ok(Catch::Nothing(steps)),
-            Ok(Outcome::Different(difference)) => Ok(self.judge(seed, &program, &difference)),
-            // A call that neither ends nor waits: all there is to go by is the program.
-            Err(Failure::Diverges(how)) => {
-                Ok(Catch::Unsteady(as_test(&program, &format!("hangs_by_seed_{seed}"), &[how])))
-            }
-            Err(failure) => Err(failure),
+            Ok(Outcome::Equal(steps)) => Catch::Nothing(steps),
+            Ok(Outcome::Different(difference)) => self.judge(seed, &program, &difference),
+            Err(failure) => self.judge_failure(seed, program, &failure),
         }
+    }
+
+    /// Says whether the worlds do the same in a program.
+    #[must_use]
+    pub fn agrees(&self, program: &Program) -> bool {
+        matches!(self.run(program, &mut Coverage::default()), Ok(Outcome::Equal(_)))
     }
 
     /// Runs the race of a seed some times in the first kind of world. What it shows must be among
     /// the outcomes that `model` allows; a race with too many of them is not judged.
+    #[must_use]
+    pub fn try_race(&self, seed: u64, model: &faultless_mm::Profile) -> Catch {
+        let race = generate_race(seed, &self.palette);
+        let program = race.as_program();
+        let run = || self.watch.during(&program, || self.run_race(seed, &race, model));
+        // A world that broke down, or was out of time, does so again if the race is why.
+        run().or_else(|_| run()).unwrap_or_else(|failure| {
+            let lines = vec![failure.to_string()];
+            Catch::Found(Box::new(Found { seed, program: program.clone(), lines }))
+        })
+    }
+
+    /// Says whether a sick model shows something in the race of a seed that a healthy one never
+    /// does. A kernel that is well could not tell: what it shows, the sick model shows too.
     ///
     /// # Errors
-    /// When a world breaks down.
-    pub fn try_race(&self, seed: u64, model: &faultless_mm::Profile) -> Verdict<Catch> {
+    /// When a model breaks down.
+    pub fn try_sick_race(
+        &self,
+        seed: u64,
+        healthy: &faultless_mm::Profile,
+        sick: &faultless_mm::Profile,
+    ) -> Verdict<Catch> {
         let race = generate_race(seed, &self.palette);
+        let profile = self.right.profile();
+        let (Some(allowed), Some(shown)) =
+            (race.outcomes(profile, healthy)?, race.outcomes(profile, sick)?)
+        else {
+            return Ok(Catch::Nothing(0));
+        };
+        let only_sick = shown.iter().find(|outcome| !allowed.contains(outcome));
+        Ok(only_sick.map_or(Catch::Nothing(0), |outcome| {
+            none_of(seed, &race, outcome, &allowed, ["sick model", "healthy model"])
+        }))
+    }
+
+    fn run_race(&self, seed: u64, race: &Race, model: &faultless_mm::Profile) -> Verdict<Catch> {
         let Some(allowed) = race.outcomes(self.right.profile(), model)? else {
             return Ok(Catch::Nothing(0));
         };
@@ -104,18 +143,8 @@ impl<'w> Hunt<'w> {
             let Some(shown) = race.run_freely(world.as_mut())? else { break };
             if !allowed.contains(&shown) {
                 let names = [self.left.title(), self.right.title()];
-                let nearest = allowed.iter().map(|outcome| {
-                    shown.differences(outcome, names.each_ref().map(String::as_str))
-                });
-                let mut lines = nearest.min_by_key(Vec::len).unwrap_or_default();
-                let count = allowed.len();
-                lines
-                    .insert(0, format!("the last two steps at once; of {count} outcomes none is:"));
-                return Ok(Catch::Found(Box::new(Found {
-                    seed,
-                    program: race.as_program(),
-                    lines,
-                })));
+                let names = names.each_ref().map(String::as_str);
+                return Ok(none_of(seed, race, &shown, &allowed, names));
             }
         }
         Ok(Catch::Nothing(u64::try_from(race.program.steps.len()).unwrap_or(0)))
@@ -124,7 +153,7 @@ impl<'w> Hunt<'w> {
     fn run(&self, program: &Program, coverage: &mut Coverage) -> Verdict<Outcome> {
         let mut left = self.left.fresh(self.left.profile());
         let mut right = self.right.fresh(self.right.profile());
-        duel(program, left.as_mut(), right.as_mut(), coverage)
+        self.watch.during(program, || duel(program, left.as_mut(), right.as_mut(), coverage))
     }
 
     /// What differs in a program, if anything does.
@@ -146,6 +175,16 @@ impl<'w> Hunt<'w> {
         lines
     }
 
+    /// A call that neither ends nor waits, or a world that broke down: all there is to go by is the
+    /// program, if it does so again.
+    fn judge_failure(&self, seed: u64, program: Program, failure: &Failure) -> Catch {
+        let lines = vec![failure.to_string()];
+        if self.run(&program, &mut Coverage::default()).is_err() {
+            return Catch::Found(Box::new(Found { seed, program, lines }));
+        }
+        Catch::Unsteady(as_test(&program, &format!("hangs_by_seed_{seed}"), &lines))
+    }
+
     fn judge(&self, seed: u64, program: &Program, difference: &Difference) -> Catch {
         let lines = self.lines_of(difference);
         let shows = |program: &Program| self.lines(program).is_some_and(|l| alike(&l, &lines));
@@ -160,6 +199,15 @@ impl<'w> Hunt<'w> {
         let lines = self.lines(&program).unwrap_or(lines);
         Catch::Found(Box::new(Found { seed, program, lines }))
     }
+}
+
+/// An outcome of a race that is none of those allowed, told by the nearest of them.
+fn none_of(seed: u64, race: &Race, shown: &Seen, allowed: &[Seen], names: [&str; 2]) -> Catch {
+    let nearest = allowed.iter().map(|outcome| shown.differences(outcome, names));
+    let mut lines = nearest.min_by_key(Vec::len).unwrap_or_default();
+    let count = allowed.len();
+    lines.insert(0, format!("the last two steps at once; of {count} outcomes none is:"));
+    Catch::Found(Box::new(Found { seed, program: race.as_program(), lines }))
 }
 
 /// Says whether two differences are of the same kind: numbers aside, their first lines are about

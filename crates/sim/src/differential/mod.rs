@@ -17,6 +17,7 @@
 //! | [`mod@print`] | a program as a Rust test |
 //! | [`race`] | calls at once, and every outcome the model allows |
 //! | [`mod@shrink`] | the smallest program that still shows it |
+//! | [`watch`] | what is under way, for who looks on |
 
 pub mod bug;
 pub mod coverage;
@@ -34,3 +35,4 @@ pub mod session;
 pub mod shrink;
 mod tour;
 mod translate;
+pub mod watch;

@@ -2,14 +2,14 @@
 //!
 //! Chance alone seldom brings about a protected page in swap just before an `mremap`. A visit does
 //! so on purpose: it begins with what makes an entry of one kind, goes on with one operation on
-//! that page, and ends with anything. The visits of one seed after the other go through the table
-//! of [`coverage`](super::coverage) cell by cell.
+//! that page, and ends with anything. A run visits the cells of the table of
+//! [`coverage`](super::coverage) that it has not met yet, and when it has met all, all again.
 
 use faultless_mm::PageKind;
 use faultless_uapi::feature::{FEATURE_SIGBUS, FEATURE_WP_ASYNC, FEATURE_WP_UNPOPULATED};
 use faultless_uapi::mode::{register, writeprotect};
 
-use super::coverage::{Column, cells};
+use super::coverage::{self, Cell, Column};
 use super::deed::Deed;
 use super::drawing::Drawing;
 use super::palette::Palette;
@@ -20,17 +20,23 @@ use crate::random::Random;
 /// A prime: the visits of as many seeds as there are cells go to each cell once.
 const STRIDE: u64 = 1_000_003;
 
-/// Draws the program of a visit, to an entry these worlds have, with an operation that may come;
-/// `None` where there is none.
-pub(super) fn visit(seed: u64, palette: &Palette) -> Option<Program> {
-    let mut cells = cells();
-    cells.retain(|(kind, column)| palette.has(*kind) && !palette.left_out.contains(&column.deed()));
+/// Draws the program of a visit, to an entry these worlds have, with an operation that may come,
+/// one of those `wanted` if there is any; `None` where there is none.
+pub(super) fn visit(seed: u64, palette: &Palette, wanted: &[Cell]) -> Option<Program> {
+    let possible = |cells: Vec<Cell>| -> Vec<Cell> {
+        cells.into_iter().filter(|cell| palette.offers(*cell)).collect()
+    };
+    let mut cells = possible(wanted.to_vec());
+    if cells.is_empty() {
+        cells = possible(coverage::cells());
+    }
     // Neighbouring seeds are of different columns, and a short run meets some of each.
     let index = seed.wrapping_mul(STRIDE) % u64::try_from(cells.len()).ok()?;
     let (kind, column) = *cells.get(usize::try_from(index).ok()?)?;
     let random = Random::stream(seed, "visit");
     let arena = arena_of(kind);
     let mut visit = Visit { drawing: Drawing::new(random, arena, palette), place: 0 };
+    visit.choose_place(column);
     visit.bring_about(kind);
     visit.meet(column);
     for _ in 0..visit.drawing.random.within(0..=12) {
@@ -40,6 +46,11 @@ pub(super) fn visit(seed: u64, palette: &Palette) -> Option<Program> {
 }
 
 impl Palette {
+    /// Says whether these worlds can have an entry of this kind, and the operation.
+    pub(super) fn offers(&self, (kind, column): Cell) -> bool {
+        self.has(kind) && !self.left_out.contains(&column.deed())
+    }
+
     /// Says whether these worlds can have an entry of this kind.
     fn has(&self, kind: PageKind) -> bool {
         match kind {
@@ -160,14 +171,21 @@ impl Visit<'_> {
         self.push(Op::Open(flags, features));
     }
 
+    /// Chooses where the entry will be; for `brk`, in a heap that has grown there.
+    fn choose_place(&mut self, column: Column) {
+        let heap = self.drawing.arena.heap();
+        self.place = match self.drawing.arena {
+            _ if column == Column::On(Deed::Brk) => heap.page,
+            Arena::Huge => self.drawing.any_page() / HUGE * HUGE,
+            Arena::Small => self.drawing.any_page().min(self.drawing.arena.pages() - 2),
+        };
+        if column == Column::On(Deed::Brk) {
+            self.push(Op::Brk(heap.page + heap.pages));
+        }
+    }
+
     /// Takes the steps that make an entry of a kind.
     fn bring_about(&mut self, kind: PageKind) {
-        self.place = self.drawing.any_page();
-        if self.drawing.arena == Arena::Huge {
-            self.place -= self.place % HUGE;
-        } else {
-            self.place = self.place.min(self.drawing.arena.pages() - 2);
-        }
         self.open();
         match kind {
             PageKind::Behind | PageKind::BehindSwapped => {
@@ -273,6 +291,7 @@ impl Visit<'_> {
                 self.push(Op::Store(there.page, 1));
                 Some(self.drawing.request_between(deed, there.page, here))
             }
+            Column::On(Deed::Brk) => Some(Op::Brk(here.page)),
             Column::On(_) => self.drawing.op(deed),
         };
         if let Some(op) = op {

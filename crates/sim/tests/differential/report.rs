@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use faultless_sim::differential::coverage::Coverage;
-use faultless_sim::differential::hunt::Catch;
+use faultless_sim::differential::hunt::{Catch, Found};
 
 use super::options::Options;
 
@@ -18,6 +18,8 @@ pub(crate) struct Report {
     steps: u64,
     found: usize,
     unsteady: u64,
+    /// The bug that was switched on was found.
+    proven: bool,
     took: Duration,
     coverage: Coverage,
 }
@@ -54,6 +56,18 @@ impl Report {
         }
     }
 
+    /// Takes note of a difference that is there with the bug and gone without it.
+    pub(crate) fn prove(&mut self, found: &Found) {
+        self.programs += 1;
+        self.proven = true;
+        println!("\n{}\ngone without the bug", found.as_test());
+    }
+
+    /// Says whether the bug was found.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
     /// Takes note of the end of the run.
     pub(crate) fn finish(&mut self, took: Duration, coverage: Coverage) {
         (self.took, self.coverage) = (took, coverage);
@@ -75,7 +89,7 @@ impl Report {
         if options.coverage {
             print!("{}", self.coverage);
         }
-        let passed = (*found > 0) == options.bug.is_some();
+        let passed = *found == 0 && self.proven == options.bug.is_some();
         let verdict = if passed { "ok" } else { "FAILED" };
         println!("test model_does_as_the_kernel ... {verdict}");
         tell_result(verdict, u8::from(passed), u8::from(!passed), 0)

@@ -108,6 +108,15 @@ impl Puppet {
         self.pid
     }
 
+    /// Lets others end the process, too: whoever drives it may be stuck with it.
+    ///
+    /// # Errors
+    /// [`PuppetError::Setup`] when there is no descriptor left.
+    pub fn leash(&self) -> Result<Leash, PuppetError> {
+        let pidfd = self.pidfd.try_clone();
+        pidfd.map(Leash).map_err(|source| PuppetError::Setup { what: "copy a pidfd", source })
+    }
+
     /// Says whether the process has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -124,6 +133,18 @@ impl Puppet {
             // ECHILD only: it was reaped before.
             let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
         }
+    }
+}
+
+/// Ends a puppet from elsewhere.
+#[derive(Debug)]
+pub struct Leash(OwnedFd);
+
+impl Leash {
+    /// Kills the process, and waits for nothing.
+    pub fn pull(&self) {
+        // ESRCH only: it was ended before.
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
     }
 }
 

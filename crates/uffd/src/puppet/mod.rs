@@ -22,6 +22,6 @@ mod hand;
 mod protocol;
 mod serve;
 
-pub use driver::{Puppet, PuppetError};
+pub use driver::{Leash, Puppet, PuppetError};
 pub use hand::{Hand, Newborn, Reply, Request, Rest, TRANSFER_MAX};
 pub use serve::serve_if_asked;

@@ -99,6 +99,10 @@ impl Machine {
     }
 
     fn swap_call(&mut self, nr: i64, path: &Path) -> io::Result<()> {
+        if self.puppet.as_ref().is_none_or(|(puppet, _)| puppet.has_ended()) {
+            // A signal to the whole group took the one there was.
+            self.puppet = Some(Puppet::spawn().map_err(io::Error::other)?);
+        }
         let Some((_, hand)) = &mut self.puppet else {
             return Err(io::Error::other("no puppet"));
         };

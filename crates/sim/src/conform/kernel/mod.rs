@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `calls.rs` | each [`Call`] as system calls of a puppet |
 //! | `looks.rs` | what `/proc` tells of a puppet |
+//! | `roster.rs` | every puppet there is |
+//! | `custody.rs` | what was borrowed, given back when a signal comes |
 //! | `probe.rs` | what this kernel can do |
 //! | `machine.rs` | huge pages and swap, borrowed for a run |
 //! | `writeback.rs` | waiting for pages on their way to a disk |
@@ -15,9 +17,11 @@
 //!   at the same place for long; never because time passed.
 
 mod calls;
+mod custody;
 mod looks;
 mod machine;
 mod probe;
+mod roster;
 mod writeback;
 
 use std::time::{Duration, Instant};
@@ -31,8 +35,10 @@ use super::run::Worlds;
 use super::verdict::{Failure, Verdict};
 use super::world::{Done, Fd, Process, Stop, Thread, World};
 
+pub use custody::Custody;
 pub use machine::Machine;
 pub use probe::probe;
+pub use roster::Roster;
 
 /// How long one body may take on an ordinary machine.
 const CASE_LIMIT: Duration = Duration::from_secs(60);
@@ -50,6 +56,7 @@ const STUCK: Duration = Duration::from_secs(5);
 pub struct KernelWorlds {
     profile: Profile,
     patience: u32,
+    roster: Roster,
 }
 
 impl KernelWorlds {
@@ -58,7 +65,13 @@ impl KernelWorlds {
     /// # Errors
     /// [`Failure::Broken`] when no puppet can be started or `/proc` is missing.
     pub fn probe(patience: u32) -> Verdict<KernelWorlds> {
-        Ok(KernelWorlds { profile: probe(patience)?, patience })
+        Ok(KernelWorlds { profile: probe(patience)?, patience, roster: Roster::default() })
+    }
+
+    /// The puppets of its worlds.
+    #[must_use]
+    pub fn roster(&self) -> Roster {
+        self.roster.clone()
     }
 }
 
@@ -72,7 +85,9 @@ impl Worlds for KernelWorlds {
     }
 
     fn fresh(&self, profile: &Profile) -> Box<dyn World> {
-        Box::new(KernelWorld::new(profile.clone(), self.patience))
+        let mut world = KernelWorld::new(profile.clone(), self.patience);
+        world.roster = self.roster.clone();
+        Box::new(world)
     }
 }
 
@@ -83,6 +98,7 @@ pub struct KernelWorld {
     patience: u32,
     deadline: Instant,
     cast: Vec<Member>,
+    roster: Roster,
 }
 
 /// A process and its threads; threads lost to an exec are gone from the list.
@@ -133,7 +149,7 @@ impl KernelWorld {
     #[must_use]
     pub fn new(profile: Profile, patience: u32) -> KernelWorld {
         let deadline = Instant::now() + CASE_LIMIT * patience;
-        KernelWorld { profile, patience, deadline, cast: Vec::new() }
+        KernelWorld { profile, patience, deadline, cast: Vec::new(), roster: Roster::default() }
     }
 
     fn actor(&mut self, who: Thread) -> Verdict<&mut Actor> {
@@ -150,6 +166,7 @@ impl KernelWorld {
 
     fn enter(&mut self, puppet: Puppet, hand: Hand) -> Verdict<Process> {
         let number = u32::try_from(self.cast.len()).map_err(|e| broken(&e))?;
+        self.roster.add(&puppet)?;
         let actors = vec![Actor { hand, state: State::Idle, blocked: false }];
         self.cast.push(Member { puppet, actors });
         Ok(Process(number))
@@ -216,6 +233,12 @@ impl KernelWorld {
             return Ok(());
         }
         Err(Failure::Diverges(format!("out of time: {}", self.describe(who))))
+    }
+}
+
+impl Drop for KernelWorld {
+    fn drop(&mut self) {
+        self.roster.clear();
     }
 }
 
