@@ -17,10 +17,12 @@ mod command;
 mod debian;
 mod differential;
 mod fuzz;
+mod interrupt;
 mod miri;
 mod soak;
 mod tally;
 mod test;
+mod test_program;
 mod tidy;
 mod vm;
 
@@ -46,7 +48,6 @@ enum Chore {
     Vm(vm::Args),
     /// Make a Linux guest that checks its own memory, to try `faultless vm` on
     Guest,
-    /// Run random programs on the running kernel and on the model of it, and compare
     Differential(differential::Args),
     /// Feed damaged input to every decoder of outside bytes
     Fuzz(fuzz::Args),
@@ -76,7 +77,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(err) => {
             eprintln!("xtask: {err:#}");
-            ExitCode::from(3)
+            ExitCode::from(interrupt::number().map_or(3, |number| 128 + number))
         }
     }
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::interrupt;
+
 /// A started process; killed and waited for on drop.
 pub(crate) struct Guarded {
     child: Child,
@@ -54,6 +56,22 @@ impl Guarded {
         Ok(self.child.try_wait()?.is_some())
     }
 
+    /// Waits for its end and passes a signal to us on to it.
+    pub(crate) fn wait_passing_on(&mut self) -> Result<ExitStatus> {
+        let mut passed_on = false;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                interrupt::check()?;
+                return Ok(status);
+            }
+            if interrupt::number().is_some() && !passed_on {
+                self.signal(Signal::TERM);
+                passed_on = true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits for its end, for at most `limit`.
     pub(crate) fn wait_within(&mut self, limit: Duration) -> Result<ExitStatus> {
         let start = Instant::now();
@@ -61,6 +79,7 @@ impl Guarded {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
+            interrupt::check()?;
             if start.elapsed() > limit {
                 bail!("{} (pid {}) still runs after {limit:?}", self.name, self.id());
             }

@@ -3,11 +3,12 @@
 //! The work is done by the test `engine` of `crates/sim`; this builds it optimised, which makes it
 //! several times as fast, and divides the seeds among processors.
 
-use std::process::Child;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::command::{cargo, run as run_command, workspace_root};
+use super::child::Guarded;
+use crate::test_program;
 
 /// Options of `cargo xtask soak engine`.
 #[derive(clap::Args)]
@@ -25,28 +26,22 @@ pub(crate) struct Args {
 
 /// Runs the seeds; `Ok(false)` if the engine broke a rule under one.
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    let root = workspace_root()?;
-    let test = ["test", "--release", "-p", "faultless-sim", "--test", "engine"];
-    if !run_command(cargo().current_dir(&root).args(test).arg("--no-run"))? {
-        return Ok(false);
-    }
+    let program = test_program::of_sim("engine")?;
     let share = args.seeds.div_ceil(args.jobs.max(1));
-    let start = |job: u64| -> Result<Child> {
+    let start = |job: u64| -> Result<Guarded> {
         let first = job * share;
         let seeds = share.min(args.seeds.saturating_sub(first));
-        cargo()
-            .current_dir(&root)
-            .args(test)
-            .args(["--", "--nocapture", "the_engine_keeps_every_rule"])
-            .env("FIRST", (args.first + first).to_string())
-            .env("SEEDS", seeds.to_string())
-            .spawn()
-            .context("the test does not start")
+        Guarded::start(
+            Command::new(&program)
+                .args(["--nocapture", "the_engine_keeps_every_rule"])
+                .env("FIRST", (args.first + first).to_string())
+                .env("SEEDS", seeds.to_string()),
+        )
     };
-    let running: Vec<Result<Child>> = (0..args.jobs.max(1)).map(start).collect();
+    let running: Vec<Result<Guarded>> = (0..args.jobs.max(1)).map(start).collect();
     let mut kept = true;
     for child in running {
-        kept &= child?.wait()?.success();
+        kept &= child?.wait_passing_on()?.success();
     }
     Ok(kept)
 }

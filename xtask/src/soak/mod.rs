@@ -10,11 +10,11 @@
 //!
 //! Each prints its seed, so that a run can be made again, and its figures. Short versions of `cut`
 //! and `kill` run as ordinary tests (`quick`). Every process a soak starts is ended by it, by
-//! id, also when it fails.
+//! id, also when it fails or is interrupted by a signal.
 
 pub(crate) mod artifacts;
 mod chance;
-mod child;
+pub(crate) mod child;
 mod cut;
 mod engine;
 mod figures;
@@ -31,6 +31,7 @@ mod target;
 use anyhow::Result;
 
 use crate::command::{cargo, run as run_command, workspace_root};
+use crate::interrupt;
 
 /// Options of `cargo xtask soak`.
 #[derive(clap::Args)]
@@ -59,6 +60,7 @@ enum Soak {
 
 /// Runs one soak; `Ok(false)` if it found something wrong.
 pub(crate) fn run(args: &Args) -> Result<bool> {
+    interrupt::catch()?;
     match &args.soak {
         Soak::Cut(args) => cut::run(args),
         Soak::CheckCut(args) => cut::check_files(args),

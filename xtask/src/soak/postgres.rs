@@ -22,6 +22,8 @@ const NEEDS: &[Need] = &[Need { program: "pgbench", packages: "postgresql", used
 
 /// The server starts, ends and answers within this, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A server that is not wanted any more ends within this.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// How long one pgbench runs; snapshots are begun in its first half only, so that no backend ends
 /// under one.
 const LOAD: Duration = Duration::from_secs(20);
@@ -150,6 +152,17 @@ impl Cluster {
         let status = self.process.wait_within(PATIENCE)?;
         ensure!(status.success(), "PostgreSQL ended with {status}");
         Ok(())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Killed, it would leave its shared memory behind, and its children for a while.
+        self.process.signal(Signal::INT);
+        let start = Instant::now();
+        while matches!(self.process.has_ended(), Ok(false)) && start.elapsed() < FAREWELL {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

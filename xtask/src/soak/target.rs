@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 
 use super::child::Guarded;
+use crate::interrupt;
 
 /// How long a target may take to get ready, to go on, or to end. Generous: the machine may be busy
 /// with other things; only a program that is stuck takes this long.
@@ -93,6 +94,7 @@ impl Target {
     /// Returns the counters last heard, waiting for the first.
     pub(crate) fn counters(&self, since: Instant) -> Result<Beat> {
         while since.elapsed() <= PATIENCE {
+            interrupt::check()?;
             if let Some(beat) = &self.locked().beat {
                 return Ok(beat.iter().skip(self.skip).copied().collect());
             }

@@ -27,10 +27,10 @@ use anyhow::{Context, Result, bail};
 use crate::command::target_dir;
 use crate::debian::{self, Need};
 use crate::soak::artifacts::{self, STAMPER};
+use crate::test_program::Program;
 use apt::Apt;
 use arch::Arch;
 use plan::{Job, Plan};
-use programs::Program;
 
 /// Emulation is some 20 times slower than the processor: tests that wait wait that much longer.
 const PATIENCE: u64 = 20;
@@ -40,6 +40,9 @@ const TESTS_DIR: &str = "/tests";
 
 /// Where `faultless`, the targets and we ourselves lie in the guest.
 const TOOLS_DIR: &str = "/usr/local/bin";
+
+/// The test program that runs only when it is asked for: it goes on as long as it is told to.
+const DIFFERENTIAL: &str = "differential";
 
 /// Longest a job may take.
 const JOB_TIMEOUT_S: u64 = 900;
@@ -79,6 +82,9 @@ pub(crate) struct Args {
     /// [default: 6.1 on x86_64, 6.12 on aarch64, where write-protection came with 6.10]
     #[arg(long)]
     kernel: Option<String>,
+    /// Also run random programs for so long and compare the kernel with the model of its release
+    #[arg(long, value_name = "N")]
+    differential_seconds: Option<u64>,
     /// Run this instead of the tests, which are on the path like `faultless` and Debian's programs
     #[arg(last = true)]
     command: Vec<String>,
@@ -90,7 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let apt = Apt::new(&target_dir()?.join("vm"), suite_of(args), args.arch);
     let kernel = kernel::fetch(&apt)?;
     let content = Content::build(args.arch, userland::fetch(&apt)?, apt.dir())?;
-    let plan = plan_of(&content, &args.command);
+    let plan = plan_of(&content, args);
     let initramfs = pack(&apt.dir().join("initramfs.cpio"), &content, &plan)?;
     let disk = apt.dir().join("disk.img");
     File::create(&disk)?.set_len(DISK_BYTES)?;
@@ -170,17 +176,19 @@ impl Content {
     }
 }
 
-fn plan_of(content: &Content, command: &[String]) -> Plan {
+fn plan_of(content: &Content, args: &Args) -> Plan {
     let timeout_s = JOB_TIMEOUT_S;
     let job = |name: &str, argv: &[&str]| {
         let argv = argv.iter().map(|word| (*word).to_owned()).collect();
         Job { name: name.to_owned(), argv, timeout_s }
     };
-    let jobs = if command.is_empty() {
-        let tests = content.tests.iter().map(|test| test_job(test, timeout_s));
-        [job("doctor", DOCTOR)].into_iter().chain(tests).chain([job("cut", CUT)]).collect()
+    let jobs = if args.command.is_empty() {
+        let tests = content.tests.iter().filter(|test| test.name != DIFFERENTIAL);
+        let tests = tests.map(|test| test_job(test, timeout_s));
+        let all = [job("doctor", DOCTOR)].into_iter().chain(tests).chain([job("cut", CUT)]);
+        all.chain(args.differential_seconds.map(differential_job)).collect()
     } else {
-        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        let words: Vec<&str> = args.command.iter().map(String::as_str).collect();
         vec![job("command", &words)]
     };
     let env = [
@@ -197,6 +205,12 @@ fn plan_of(content: &Content, command: &[String]) -> Plan {
 fn test_job(test: &Program, timeout_s: u64) -> Job {
     let argv = vec![format!("{TESTS_DIR}/{}", test.name), "--show-output".to_owned()];
     Job { name: test.name.clone(), argv, timeout_s }
+}
+
+/// Random programs for so long. What one takes after the time is up is little beside the rest.
+fn differential_job(seconds: u64) -> Job {
+    let argv = [format!("{TESTS_DIR}/{DIFFERENTIAL}"), "--seconds".to_owned(), seconds.to_string()];
+    Job { name: DIFFERENTIAL.to_owned(), argv: argv.into(), timeout_s: seconds + JOB_TIMEOUT_S }
 }
 
 /// Writes the initramfs and returns its path.

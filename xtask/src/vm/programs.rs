@@ -3,29 +3,27 @@
 //! Called by [`super::run`]. Cargo is asked for its machine-readable messages, because the file
 //! names of test executables carry a hash.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use serde_json::Value;
 
 use super::arch::Arch;
 use crate::command::{capture, cargo, workspace_root};
+use crate::test_program::{Program, executables};
 
 /// The tests that speak to the kernel and therefore run in a guest, as cargo is asked for them.
 const TESTED: &[&[&str]] = &[
     &["--package", "faultless-uffd"],
-    // What this package asks of the model alone has the same answer everywhere. Its random programs
-    // still find the model's older profiles unlike their kernels (`mremap` before 6.17, pinning).
-    &["--package", "faultless-sim", "--test=conformance", "--test=conformance_proof"],
+    // What this package asks of the model alone has the same answer everywhere.
+    &[
+        "--package",
+        "faultless-sim",
+        "--test=conformance",
+        "--test=conformance_proof",
+        "--test=differential",
+    ],
 ];
-
-/// An executable and the name it goes by in the guest.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Program {
-    pub(crate) name: String,
-    pub(crate) path: PathBuf,
-}
 
 /// Builds the test executables of the kernel-facing packages.
 pub(crate) fn tests(arch: Arch) -> Result<Vec<Program>> {
@@ -34,7 +32,7 @@ pub(crate) fn tests(arch: Arch) -> Result<Vec<Program>> {
         let mut command = cargo_for(arch, "test")?;
         messages += &capture(command.arg("--no-run").args(*tested))?;
     }
-    Ok(parse_executables(&messages))
+    Ok(executables(&messages))
 }
 
 /// Builds the programs of some packages.
@@ -44,7 +42,7 @@ pub(crate) fn binaries(arch: Arch, packages: &[&str]) -> Result<Vec<Program>> {
     for package in packages {
         command.args(["--package", package]);
     }
-    Ok(parse_executables(&capture(&mut command)?))
+    Ok(executables(&capture(&mut command)?))
 }
 
 /// A cargo command that builds static programs for `arch` and reports them as JSON lines.
@@ -88,61 +86,4 @@ pub(crate) fn target_installed(arch: Arch) -> Result<bool> {
         arch.target(),
     ]))?;
     Ok(Path::new(dir.trim()).is_dir())
-}
-
-/// Reads cargo's JSON lines for the executables of this workspace.
-fn parse_executables(messages: &str) -> Vec<Program> {
-    let mut programs: Vec<Program> = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter_map(|message| executable_of(&message))
-        .collect();
-    // Two packages may both have a test of one name; the guest's files may not.
-    for i in 1..programs.len() {
-        if programs[..i].iter().any(|earlier| earlier.name == programs[i].name) {
-            programs[i].name.push_str(&format!("-{i}"));
-        }
-    }
-    programs
-}
-
-fn executable_of(message: &Value) -> Option<Program> {
-    if message["reason"] != "compiler-artifact" {
-        return None;
-    }
-    let path = PathBuf::from(message["executable"].as_str()?);
-    let target = message["target"]["name"].as_str()?;
-    let is_unit_test = message["profile"]["test"] == true && message["target"]["kind"][0] != "test";
-    let name = if is_unit_test { format!("{target}-unit") } else { target.to_owned() };
-    Some(Program { name, path })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn artifact(name: &str, kind: &str, test: bool, executable: &str) -> String {
-        serde_json::json!({
-            "reason": "compiler-artifact",
-            "target": { "name": name, "kind": [kind] },
-            "profile": { "test": test },
-            "executable": executable,
-        })
-        .to_string()
-    }
-
-    #[test]
-    fn executables_are_named_after_their_target_and_told_apart() {
-        let messages = [
-            artifact("faultless", "bin", false, "/t/faultless"),
-            artifact("uffd", "lib", true, "/t/uffd-1"),
-            artifact("attach", "test", true, "/t/attach-1"),
-            artifact("attach", "test", true, "/t/attach-2"),
-            r#"{"reason":"build-finished","success":true}"#.to_owned(),
-        ]
-        .join("\n");
-        let names: Vec<String> =
-            parse_executables(&messages).into_iter().map(|program| program.name).collect();
-        assert_eq!(names, ["faultless", "uffd-unit", "attach", "attach-3"]);
-    }
 }

@@ -1,5 +1,5 @@
-//! Proves the conformance suite itself: bodies notice a world that lies, and puppets die with
-//! their driver.
+//! Proves the conformance suite itself: bodies notice a world that lies, puppets die with their
+//! driver, and a signal leaves nothing behind.
 //!
 //! For every [`Lie`] and each of its topics, the topic's bodies run in the kernel's world with that
 //! lie told; at least one must notice, or the suite does not test what it says. Every topic has a
@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod custody;
 mod liar;
 mod likeness;
 
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == HOLD) {
         return hold();
+    }
+    if arguments.iter().any(|argument| argument == custody::HOLD) {
+        return custody::hold();
     }
     let filters: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
     if arguments.iter().any(|argument| argument == "--list") {
@@ -65,6 +69,8 @@ fn tests() -> Vec<(String, Test)> {
         Box::new(|_| likeness::a_lie_is_a_difference()),
     ));
     tests.push(("puppets_die_with_their_driver".into(), Box::new(|_| puppets_die())));
+    let signals: Test = Box::new(|_| custody::signals_give_back());
+    tests.push(("signals_give_the_machine_back".into(), signals));
     tests
 }
 
@@ -167,9 +173,12 @@ fn fall_asleep(world: &mut KernelWorld) -> Verdict<u32> {
     Ok(stage.world.thread_id(stage.me))
 }
 
+fn broken(error: std::io::Error) -> Failure {
+    Failure::Broken(error.to_string())
+}
+
 /// Kills a driver whose puppet sleeps in a fault, and watches the puppet go.
 fn puppets_die() -> Result<String, Failure> {
-    let broken = |error: std::io::Error| Failure::Broken(error.to_string());
     let mut driver =
         Command::new("/proc/self/exe").arg(HOLD).stdout(Stdio::piped()).spawn().map_err(broken)?;
     let mut line = String::new();
