@@ -109,31 +109,32 @@ impl State {
         if !table.has_table(place.start()) {
             return Err(EINVAL);
         }
-        let mut heads = Vec::new();
-        let mut there = 0;
-        for (_, entry) in table.small_in(place) {
+        // Where a userfaultfd listens, no page comes unasked: one of zeros is as good as none.
+        let listens = area.registration.is_some();
+        let awaited = self.profile.awaited_pages_refuse_collapse;
+        let (mut heads, mut next) = (Vec::new(), place.start());
+        for (at, entry) in table.small_in(place) {
+            let missing = at != next || matches!(entry, Entry::Zero { .. });
+            if listens && missing {
+                return Err(awaited);
+            }
+            next = at.add(self.profile.page());
             match entry {
+                Entry::Zero { .. } => {}
                 _ if entry.uffd_wp() => return Err(EINVAL),
                 Entry::Present(mapped) => {
-                    there += 1;
                     let head = self.machine.frames.head(mapped.frame);
                     if heads.last() != Some(&head) {
                         self.check_uses(head)?;
                         heads.push(head);
                     }
                 }
-                Entry::Swapped { .. } => there += 1,
-                Entry::Zero { .. } => {}
+                Entry::Swapped { .. } => {}
                 Entry::Migrating(_) => return Err(EAGAIN),
                 Entry::Marker(_) => return Err(EINVAL),
             }
         }
-        let full = there == place.page_count(self.profile.page_size);
-        // Where a userfaultfd listens, no page comes unasked.
-        match area.registration.is_some() && !full {
-            true => Err(self.profile.awaited_pages_refuse_collapse),
-            false => Ok(heads),
-        }
+        if listens && next != place.end() { Err(awaited) } else { Ok(heads) }
     }
 
     fn check_uses(&self, head: FrameId) -> Result<(), Errno> {

@@ -173,6 +173,7 @@ fn fall_asleep(world: &mut KernelWorld) -> Verdict<u32> {
     Ok(stage.world.thread_id(stage.me))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` hands it over")]
 fn broken(error: std::io::Error) -> Failure {
     Failure::Broken(error.to_string())
 }

@@ -12,8 +12,9 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use faultless_uffd::puppet::{Hand, Puppet, Reply, Request};
+use faultless_uffd::puppet::{Hand, Puppet, PuppetError, Reply, Request};
 
 use super::probe::{HUGETLB_PAGES, word};
 
@@ -98,29 +99,33 @@ impl Machine {
         self.notes.push(format!("no swap file: {}", refusals.join("; ")));
     }
 
+    /// A signal to the whole group may have taken the puppet: then another makes the call.
     fn swap_call(&mut self, nr: i64, path: &Path) -> io::Result<()> {
-        if self.puppet.as_ref().is_none_or(|(puppet, _)| puppet.has_ended()) {
-            // A signal to the whole group took the one there was.
-            self.puppet = Some(Puppet::spawn().map_err(io::Error::other)?);
-        }
-        let Some((_, hand)) = &mut self.puppet else {
-            return Err(io::Error::other("no puppet"));
-        };
-        let mut input = path.as_os_str().as_encoded_bytes().to_vec();
-        input.push(0);
-        let args = [hand.scratch(), 0, 0, 0, 0, 0];
-        let nr = nr.cast_unsigned();
-        hand.ask(&Request::Syscall { nr, args, input: &input, output_len: 0 })
-            .map_err(io::Error::other)?;
-        // swapoff reads every page back, and the machine may be emulated.
-        let reply = hand.wait(std::time::Duration::from_secs(120)).map_err(io::Error::other)?;
-        match reply {
+        let reply = self.ask_puppet(nr, path).or_else(|_| {
+            self.puppet = None;
+            self.ask_puppet(nr, path)
+        });
+        match reply.map_err(io::Error::other)? {
             Some(Reply::Done { value: 0, .. }) => Ok(()),
             Some(Reply::Done { value, .. }) => {
                 Err(io::Error::from_raw_os_error(i32::try_from(-value).unwrap_or(libc::EIO)))
             }
             _ => Err(io::ErrorKind::TimedOut.into()),
         }
+    }
+
+    fn ask_puppet(&mut self, nr: i64, path: &Path) -> Result<Option<Reply>, PuppetError> {
+        let (_, hand) = match &mut self.puppet {
+            Some(puppet) => puppet,
+            none => none.insert(Puppet::spawn()?),
+        };
+        let mut input = path.as_os_str().as_encoded_bytes().to_vec();
+        input.push(0);
+        let args = [hand.scratch(), 0, 0, 0, 0, 0];
+        let nr = nr.cast_unsigned();
+        hand.ask(&Request::Syscall { nr, args, input: &input, output_len: 0 })?;
+        // swapoff reads every page back, and the machine may be emulated.
+        hand.wait(Duration::from_secs(120))
     }
 
     /// Takes away what killed runs left.
