@@ -77,6 +77,9 @@ pub struct Profile {
     pub pagemap_tells_first_part: bool,
     /// A huge page that is split leaves parts of zeros to the page of zeros (6.12).
     pub split_drops_zeros: bool,
+    /// A store through a base entry reuses a part of a huge page that one process alone maps
+    /// (6.15); it was copied before.
+    pub reuses_large_pages: bool,
     /// A huge page that MADV_FREE gave up is reclaimed whole (6.11), not split first.
     pub lazy_goes_whole: bool,
     /// `mremap` to a given place takes several areas along (6.17).
@@ -187,6 +190,7 @@ impl Profile {
             pending_event_in_out_field: since(6, 15),
             refuses_foreign_unregister: since(6, 17),
             refuses_droppable: since(6, 17),
+            reuses_large_pages: since(6, 15),
             lazy_goes_whole: since(6, 11),
             split_drops_zeros: since(6, 12),
             moves_many_areas: since(6, 17),

@@ -16,7 +16,8 @@ use crate::op::access::Access;
 use crate::process::{Area, Entry, Mapped};
 use crate::sched::{Lock, Mode};
 
-/// How far it looks: the window of this size, aligned, that the address lies in.
+/// How far it looks: from where a window of this size, aligned, begins before the address, or the
+/// area if that is later.
 const WINDOW: Bytes = Bytes::kib(64);
 
 impl Kernel {
@@ -42,8 +43,10 @@ impl State {
         if access.write || !pages || area.reports(register::WP | register::MINOR | register::RWP) {
             return None;
         }
-        let start = Va(access.at.0 & !(WINDOW.0 - 1));
-        VaRange::of(start, WINDOW).intersect(area.range)
+        let start = Va(access.at.0 & !(WINDOW.0 - 1)).max(area.range.start());
+        let table = access.at.align_down(self.profile.table_span());
+        let table = VaRange::of(table, self.profile.table_span().bytes());
+        VaRange::of(start, WINDOW).intersect(table)?.intersect(area.range)
     }
 
     /// What the object has in a window and the table does not.

@@ -1,6 +1,6 @@
 //! A store to a page that is there and not writable.
 
-use crate::id::FrameId;
+use crate::id::{FrameId, SpaceId};
 use crate::kernel::{Guard, Kernel, State};
 use crate::machine::{Content, Owner};
 use crate::op::access::Access;
@@ -82,7 +82,7 @@ impl State {
         }
         match entry {
             Entry::Present(mapped) if mapped.writable => Remedy::Retry,
-            Entry::Present(mapped) if area.shared || self.may_reuse(&mapped) => {
+            Entry::Present(mapped) if area.shared || self.may_reuse(access.space, &mapped) => {
                 let exclusive = !area.shared;
                 let mapped = Mapped { writable: true, dirty: true, exclusive, ..mapped };
                 self.set(access.space, access.at, Entry::Present(mapped));
@@ -99,7 +99,7 @@ impl State {
 
     /// Says whether nobody else has this private page, so that it need not be copied. A use by
     /// the swap cache alone is given up for it.
-    pub(crate) fn may_reuse(&mut self, mapped: &Mapped) -> bool {
+    pub(crate) fn may_reuse(&mut self, space: SpaceId, mapped: &Mapped) -> bool {
         let head = self.machine.frames.head(mapped.frame);
         let frame = &self.machine.frames[head];
         if !matches!(frame.owner, Owner::Anon { .. }) {
@@ -109,7 +109,11 @@ impl State {
             return true;
         }
         let cached = frame.slot.filter(|slot| self.machine.swap[*slot].uses == 0);
-        if frame.uses != 1 + u32::from(cached.is_some()) {
+        // One of which a single part is left is copied, so that the rest of it can go.
+        let whole = self.profile.reuses_large_pages && self.machine.frames.count(head) > 1;
+        let maps = if whole { frame.maps } else { 1 };
+        let ours = !whole || maps > 1 && !self.is_mapped_elsewhere(space, head);
+        if !ours || frame.uses != maps + u32::from(cached.is_some()) {
             return false;
         }
         if cached.is_some() {

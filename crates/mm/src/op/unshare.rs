@@ -60,7 +60,7 @@ impl State {
         if mapped.exclusive || !anonymous {
             return;
         }
-        if self.may_reuse(&mapped) {
+        if self.may_reuse(access.space, &mapped) {
             let own = Mapped { exclusive: true, ..mapped };
             self.set(access.space, access.at, Entry::Present(own));
             return;

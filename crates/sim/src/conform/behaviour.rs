@@ -71,6 +71,11 @@ pub const BEHAVIOURS: &[Behaviour] = &[
         case: "move_huge::untouched_memory_stays_apart",
     },
     Behaviour {
+        what: "a store reuses a part of a huge page that one process alone maps",
+        promise: Profile::large_pages_are_reused,
+        case: "move_huge::part_is_kept_once_nobody_shares_it",
+    },
+    Behaviour {
         what: "droppable mappings cannot be registered",
         promise: Profile::droppable_is_refused,
         case: "register_memory::droppable_memory_is_refused",

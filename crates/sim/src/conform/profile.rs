@@ -105,6 +105,12 @@ impl Profile {
         if self.is_at_least(6, 7) { Promise::Yes } else { Promise::Either }
     }
 
+    /// A store reuses a part of a huge page that one process alone maps.
+    #[must_use]
+    pub fn large_pages_are_reused(&self) -> Promise {
+        self.since(6, 15)
+    }
+
     /// Says whether every bit of `features` is offered.
     #[must_use]
     pub fn offers(&self, features: u64) -> bool {

@@ -196,3 +196,25 @@ pub(super) fn sealed_objects_are_cut_and_not_punched(w: &mut dyn World) -> Verdi
     let stop = s.stopped(Call::Load { at: area.at(1), len: 1 })?;
     ensure(matches!(stop, Stop::Sigbus { .. }), format!("stopped by {stop:?}"))
 }
+
+/// A load brings neighbours along that the object has: sixteen pages from a border on, or from
+/// where the mapping begins if that is later (section 9).
+pub(super) fn neighbours_come_along_with_a_load(w: &mut dyn World) -> Verdict {
+    const WINDOW: u64 = 16;
+    const TABLE: u64 = 512;
+    let mut s = Stage::bare(w)?;
+    let area = s.map(Memory::Shmem, 4 * WINDOW)?;
+    let page = s.page();
+    let border = (area.start.next_multiple_of(WINDOW * page) - area.start) / page;
+    // A window ends with its page table: this one shall not.
+    let last_of_table = area.at(border) / page % TABLE == TABLE - WINDOW;
+    let first = border + 1 + if last_of_table { WINDOW } else { 0 };
+    s.value(Call::Unmap { at: area.start, len: first * page })?;
+    let Some(fd) = area.object else { return skip("the mapping has no object") };
+    for index in [first, first + WINDOW - 1, first + WINDOW] {
+        s.value(Call::WriteObject { fd, offset: index * page, bytes: vec![1] })?;
+    }
+    expect("byte", s.load(area.at(first))?, 1)?;
+    expect("last of the window", s.is_present(area.at(first + WINDOW - 1))?, true)?;
+    expect("next", s.is_present(area.at(first + WINDOW))?, false)
+}

@@ -165,7 +165,7 @@ cases! {
         holes_are_missing_pages_are_minor, missing_comes_before_protection, system_calls_wait_too,
         populating_waits, locking_waits, remote_readers_wait_too, spanning_access_faults_twice,
         dropped_pages_are_missing_again, forbidden_access_is_not_reported,
-        sealed_objects_are_cut_and_not_punched,
+        sealed_objects_are_cut_and_not_punched, neighbours_come_along_with_a_load,
     }
     filling {
         unreadable_arguments_fault, unwritable_out_fields_come_too_late, success_tells_the_bytes,
@@ -299,6 +299,7 @@ cases! {
         empty_table_splits_it, shifted_destination_splits_it, huge_zero_page_moves,
         pinned_huge_page_is_busy, store_over_huge_zeros, refused_collapse_says_why,
         untouched_memory_stays_apart, given_up_page_goes_whole,
+        part_is_kept_once_nobody_shares_it,
     }
     move_markers {
         markers_at_the_source_fault, markers_are_no_holes, markers_at_the_destination_exist,

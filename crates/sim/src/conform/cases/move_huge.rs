@@ -1,6 +1,7 @@
 //! MOVE and huge pages: what keeps one whole, and what is left of it. How huge pages come about.
 
 use faultless_uapi::mode::move_::ALLOW_SRC_HOLES;
+use faultless_uapi::scan::pagemap;
 
 use super::prelude::*;
 
@@ -158,4 +159,24 @@ pub(super) fn given_up_page_goes_whole(w: &mut dyn World) -> Verdict {
         return skip("the kernel would not reclaim the page");
     }
     expect("last part", s.is_present(area.at(area.pages - 1))?, false)
+}
+
+/// A store to a part of a split huge page keeps the page, and a protection nobody reports any
+/// more, once no other process maps any of it (since 6.15); before, it is copied (section 11).
+pub(super) fn part_is_kept_once_nobody_shares_it(w: &mut dyn World) -> Verdict {
+    let mut s = Stage::open(w, FEATURE_PAGEFAULT_FLAG_WP)?;
+    if s.profile().dropping_wp_is_busy() == Promise::Yes {
+        return skip("no protection is left behind here that would tell");
+    }
+    let area = huge_source(&mut s)?;
+    s.register(area.range(), reg::WP)?;
+    // Protecting a part splits the mapping; the page stays whole.
+    s.protect(area.part(8, area.pages - 8))?;
+    let child = s.fork()?;
+    s.register(area.range(), reg::MISSING)?;
+    s.world.kill(child.process)?;
+    s.store(area.at(8), 1)?;
+    let kept = s.entry(area.at(8))? & pagemap::UFFD_WP != 0;
+    let allowed = s.profile().large_pages_are_reused().allows(kept);
+    ensure(allowed, "whether the part is kept, with its protection")
 }

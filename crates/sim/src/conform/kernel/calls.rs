@@ -276,15 +276,16 @@ fn drop_privileges(world: &mut KernelWorld, who: Thread) -> Verdict<State> {
     Raw::new(libc::SYS_prctl, [pdeathsig, kill]).make(world, who).map(State::Over)
 }
 
-/// The end moves last: the heap must not end before it begins.
+/// The heap must never end before it begins: which of the two moves first depends on where to.
 fn place_heap(world: &mut KernelWorld, who: Thread, at: u64) -> Verdict<State> {
     let [set, begin, end] = [libc::PR_SET_MM, libc::PR_SET_MM_START_BRK, libc::PR_SET_MM_BRK]
         .map(|number| u64::from(number.unsigned_abs()));
-    let begun = Raw::new(libc::SYS_prctl, [set, begin, at]).make(world, who)?;
-    if begun.result.is_err() {
-        return Ok(State::Over(begun));
+    let down = Raw::new(libc::SYS_prctl, [set, begin, at]).make(world, who)?.result.is_ok();
+    let moved = Raw::new(libc::SYS_prctl, [set, end, at]).make(world, who)?;
+    if down {
+        return Ok(State::Over(moved));
     }
-    Raw::new(libc::SYS_prctl, [set, end, at]).make(world, who).map(State::Over)
+    Raw::new(libc::SYS_prctl, [set, begin, at]).make(world, who).map(State::Over)
 }
 
 /// Changes the soft limit and keeps the hard one, which only goes down without privileges.
