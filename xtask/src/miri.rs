@@ -10,9 +10,9 @@ use anyhow::{Result, bail};
 
 use crate::command::{on_path, run as run_command, target_dir, workspace_root};
 
-/// Aliasing is checked by the rules of tree borrows, which cost nothing that can be measured here.
-/// By those of stacked borrows tests of the model that take seconds do not end in minutes: there
-/// reborrows of a future, which may borrow from itself, do not end one another and pile up.
+/// Aliasing is checked by the rules of tree borrows: tests of historic bugs take half as long again
+/// as without any. By those of stacked borrows tests of the model that take seconds do not end in
+/// minutes; there reborrows of a future, which may borrow from itself, seem to pile up.
 const FLAGS: &str = "-Zmiri-tree-borrows";
 /// What asks the system for nothing, and so can be interpreted.
 const PACKAGES: [&str; 3] = ["faultless-pages", "faultless-uapi", "faultless-mm"];
