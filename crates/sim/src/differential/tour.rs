@@ -3,7 +3,7 @@
 //! Chance alone seldom brings about a protected page in swap just before an `mremap`. A visit does
 //! so on purpose: it begins with what makes an entry of one kind, goes on with one operation on
 //! that page, and ends with anything. A run visits the cells of the table of
-//! [`coverage`](super::coverage) that it has not met yet, and when it has met all, all again.
+//! [`coverage`] that it has not met yet, and when it has met all, all again.
 
 use faultless_mm::PageKind;
 use faultless_uapi::feature::{FEATURE_SIGBUS, FEATURE_WP_ASYNC, FEATURE_WP_UNPOPULATED};
