@@ -112,7 +112,7 @@ impl Manifest {
         serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))
     }
 
-    /// Returns the parts of the RAM with what they are in a machine, which must be alike.
+    /// Checks that a machine is like the one that was saved.
     ///
     /// # Errors
     /// [`VmError::Differs`] for the first thing that is not as it was.

@@ -100,11 +100,14 @@ pub fn restore(
     let began = Instant::now();
     // If all of our processes were killed, the last descriptor would be closed and what is missing
     // become zeros. QEMU does not look at its copy.
-    let charge = take_over(pid, &ram, &manifest, |uffd| Ok(qmp.give(USERFAULTFD, uffd)?))?;
+    let taken = take_over(pid, &ram, &manifest, |uffd| Ok(qmp.give(USERFAULTFD, uffd)?));
     drop(ram);
-    let layout = charge.layout.clone();
-    let serving = Keeper::serve(charge, wanted.spawn);
-    let keeper = serving.map_err(|error| VmError::Server(error.to_string()))?;
+    let served = taken.and_then(|charge| {
+        let layout = charge.layout.clone();
+        let keeper = Keeper::serve(charge, wanted.spawn);
+        Ok((keeper.map_err(|error| VmError::Server(error.to_string()))?, layout))
+    });
+    let (keeper, layout) = served.inspect_err(|_| take_back(&mut qmp))?;
     let attach_ns = ns_since(began);
     let mut guest = Guest { qmp, keeper, layout, watcher, lost: Bytes::ZERO, replaced: 0 };
 
@@ -163,6 +166,11 @@ fn look(qmp: &mut Qmp, manifest: &Manifest, pid: Option<u32>) -> Result<(u32, Ve
     Ok((pid, ram))
 }
 
+/// Takes QEMU's copy of the userfaultfd back. That it has ended, or has none, is as well.
+fn take_back(qmp: &mut Qmp) {
+    let _ = qmp.execute::<Value>("closefd", &json!({ "fdname": USERFAULTFD }));
+}
+
 /// A QEMU whose memory is served.
 struct Guest<'a, 'w> {
     qmp: Qmp,
@@ -177,12 +185,7 @@ impl Guest<'_, '_> {
     /// Lets a QEMU go in which nothing has run yet.
     fn let_go(&mut self) {
         self.keeper.leave();
-        self.close_copy();
-    }
-
-    /// Takes QEMU's copy of the userfaultfd back. That it has ended, or has none, is as well.
-    fn close_copy(&mut self) {
-        let _ = self.qmp.execute::<Value>("closefd", &json!({ "fdname": USERFAULTFD }));
+        take_back(&mut self.qmp);
     }
 
     /// Has all memory filled, and waits until it is; lazily, only once that is wanted.
@@ -212,7 +215,7 @@ impl Guest<'_, '_> {
         match end {
             End::Whole if self.lost == Bytes::ZERO => {}
             End::Whole => {
-                self.close_copy();
+                take_back(&mut self.qmp);
                 return Err(VmError::Lost(self.lost));
             }
             End::Gone => {
@@ -222,7 +225,7 @@ impl Guest<'_, '_> {
             End::Failed(why) => return Err(VmError::Server(why)),
             End::Left => unreachable!("nobody has left it"),
         }
-        self.close_copy();
+        take_back(&mut self.qmp);
         Ok(())
     }
 

@@ -95,7 +95,7 @@ pub fn save(monitor: &Path, wanted: &Save, watcher: &mut Watcher<'_>) -> Result<
     let before = machine::ignore_shared(&mut qmp, true)?;
     let stopped = Instant::now();
     let written = stop(&mut qmp, running)
-        .and_then(|()| write(&mut qmp, (&machine, &ram), running, folder.place(), wanted, watcher));
+        .and_then(|()| write(&mut qmp, (&machine, &ram), running, &folder, wanted, watcher));
     // Whatever came of it: QEMU is as it was. Its own refusal to be would be the second error.
     let restored = machine::ignore_shared(&mut qmp, before).map(drop);
     if running && (written.is_err() || wanted.afterwards == Afterwards::AsBefore) {
@@ -143,7 +143,7 @@ fn write(
     qmp: &mut Qmp,
     (machine, ram): (&Machine, &[Ram]),
     running: bool,
-    folder: &Path,
+    folder: &NewFolder,
     wanted: &Save,
     watcher: &mut Watcher<'_>,
 ) -> Result<Written, VmError> {
@@ -152,23 +152,12 @@ fn write(
     let state_ns = ns_since(started);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-    let image_bytes = write_ram(machine, ram, now, folder, wanted, watcher)?;
-    write_state(folder, &state)?;
-    let image = Image::open(&Folder::new(folder), RAM)?.id();
+    let image_bytes = write_ram(machine, ram, now, folder.place(), wanted, watcher)?;
+    folder.write(STATE, &state)?;
+    let image = Image::open(&Folder::new(folder.place()), RAM)?.id();
     let digests = (image, Digest::of(&state));
     let manifest = Manifest::of(machine, running, digests, (now, &wanted.tool_version));
     Ok(Written { manifest, state_bytes: state.len() as u64, state_ns, image_bytes })
-}
-
-fn write_state(folder: &Path, state: &[u8]) -> Result<(), VmError> {
-    use std::io::Write as _;
-    let path = folder.join(STATE);
-    let pending = faultless_image::core::PendingFile::create(&path, OnExisting::Refuse)?;
-    pending
-        .file()
-        .write_all(state)
-        .map_err(|source| VmError::Folder { folder: folder.to_owned(), source })?;
-    Ok(pending.publish()?)
 }
 
 /// Makes the image of the RAM, and returns how long it is.
