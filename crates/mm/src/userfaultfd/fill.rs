@@ -227,9 +227,9 @@ fn check_filling(area: &Area, order: &Order) -> Result<(), Errno> {
 
 impl State {
     /// Says whether an area that was unlocked in between is of another kind now, where the kernel
-    /// looks.
+    /// looks; another protection is none.
     fn became_another(&self, before: Option<&Area>, now: &Area) -> bool {
-        let kind = |area: &Area| (area.backing, area.shared, area.protection, area.registration);
+        let kind = |area: &Area| (area.backing, area.shared, area.registration);
         let offset = |area: &Area| area.linear.wrapping_sub(area.range.start().0);
         self.profile.copy_rechecks_area
             && before

@@ -338,9 +338,13 @@ fn a_successor_takes_over_while_threads_wait() {
 
 /// Says whether so many huge pages are free.
 fn has_free_huge_pages(count: u64) -> bool {
-    let path = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
-    let free = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
-    free.is_some_and(|free: u64| free >= count)
+    let pages = |what| {
+        let path = format!("/sys/kernel/mm/hugepages/hugepages-2048kB/{what}_hugepages");
+        std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok())
+    };
+    // Those that others have reserved are free and not to be had.
+    let (Some(free), Some(reserved)) = (pages("free"), pages("resv")) else { return false };
+    free.saturating_sub(reserved) >= count
 }
 
 #[test]

@@ -86,11 +86,6 @@ pub const BEHAVIOURS: &[Behaviour] = &[
         case: "copy::guard_gives_way_or_exists",
     },
     Behaviour {
-        what: "COPY is EAGAIN where its destination changed while its source was awaited",
-        promise: Profile::copy_rechecks_its_destination,
-        case: "copy::destination_changed_meanwhile_is_filled_or_not",
-    },
-    Behaviour {
         what: "COPY that finds the hugetlb pool empty is EEXIST",
         promise: Profile::empty_pool_exists,
         case: "hugetlb::empty_pool_stops_it",
@@ -124,6 +119,11 @@ pub const BEHAVIOURS: &[Behaviour] = &[
         what: "a mapping that moves without EVENT_REMAP loses its write-protection too",
         promise: Profile::moved_mapping_loses_wp,
         case: "events::moved_mapping_without_event_is_unprotected",
+    },
+    Behaviour {
+        what: "collapsing where a userfaultfd waits for missing pages is EBUSY",
+        promise: Profile::awaited_pages_make_collapse_busy,
+        case: "move_huge::refused_collapse_says_why",
     },
     Behaviour {
         what: "closing the last descriptor takes write-protection off the pages",

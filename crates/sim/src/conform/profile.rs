@@ -148,13 +148,6 @@ impl Profile {
         if self.is_at_least(7, 3) { Promise::Either } else { Promise::No }
     }
 
-    /// COPY that had to wait for its source is EAGAIN where its destination has become another
-    /// mapping meanwhile: since 7.2.
-    #[must_use]
-    pub fn copy_rechecks_its_destination(&self) -> Promise {
-        self.since(7, 2)
-    }
-
     /// COPY that finds the hugetlb pool empty is EEXIST: so measured on 6.18. It was ENOMEM once.
     #[must_use]
     pub fn empty_pool_exists(&self) -> Promise {

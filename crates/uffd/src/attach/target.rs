@@ -31,7 +31,6 @@ impl Candidate {
         if process != pid {
             return Err(AttachError::Thread { tid: pid, process });
         }
-        // Before Linux 6.? there is no `Kthread` line; a kernel thread has no `VmSize` either.
         let has_memory = field("VmSize").is_some();
         let state = field("State").unwrap_or_default();
         let threads = threads(pid);
@@ -39,7 +38,13 @@ impl Candidate {
             return Err(AttachError::Zombie(pid));
         }
         if !has_memory && !state.starts_with('Z') {
-            return Err(AttachError::KernelThread(pid));
+            // A process that ends gives its memory back before it is a zombie.
+            let kernel = is_kernel_thread(&stat(pid, pid).unwrap_or_default());
+            return Err(if kernel {
+                AttachError::KernelThread(pid)
+            } else {
+                AttachError::Ended(pid)
+            });
         }
         if let Some(tracer) = tracer(pid, &status) {
             let name = fs::read_to_string(format!("/proc/{tracer}/comm")).unwrap_or_default();
@@ -91,9 +96,23 @@ pub(super) fn has_ended(pid: u32, tid: u32) -> bool {
 
 /// Reads a thread's name and the letter of its state; `None` if there is no such thread.
 fn name_and_state(pid: u32, tid: u32) -> Option<(String, char)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+    let stat = stat(pid, tid)?;
     let (head, rest) = stat.rsplit_once(") ")?;
     Some((head.split_once('(')?.1.to_owned(), rest.chars().next()?))
+}
+
+fn stat(pid: u32, tid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()
+}
+
+/// Says whether a `/proc/PID/stat` is that of a kernel thread: its flags have `PF_KTHREAD`.
+fn is_kernel_thread(stat: &str) -> bool {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    /// Where the flags are, counted from the state.
+    const FLAGS: usize = 6;
+    let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let flags = rest.split(' ').nth(FLAGS).and_then(|flags| flags.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & PF_KTHREAD != 0)
 }
 
 /// Says whether the process runs a 32-bit program.
@@ -184,6 +203,13 @@ mod tests {
         found.sort_unstable();
         let starts: Vec<_> = found.iter().map(|(_, range)| range.start().0).collect();
         assert_eq!(starts, [0x7ffc_0000, 0x40_0000]);
+    }
+
+    #[test]
+    fn a_process_that_has_given_its_memory_back_is_no_kernel_thread() {
+        let kernel = "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0";
+        let ending = "77 (a) b) R 1 77 1 0 -1 4194308 0 0 0";
+        assert!(is_kernel_thread(kernel) && !is_kernel_thread(ending) && !is_kernel_thread(""));
     }
 
     #[test]

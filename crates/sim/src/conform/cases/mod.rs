@@ -184,7 +184,7 @@ cases! {
         unwritable_argument_comes_too_late, memory_of_another_is_filled_not_woken,
         missing_source_is_reported, empty_source_is_zeros, destination_gone_meanwhile_is_noent,
         destination_unregistered_meanwhile_is_noent,
-        destination_changed_meanwhile_is_filled_or_not,
+        destination_protected_meanwhile_is_filled,
     }
     zeropage {
         anonymous_memory_gets_the_zero_page, shared_memory_gets_a_page_of_its_own,
