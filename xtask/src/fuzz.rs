@@ -32,7 +32,7 @@ impl Default for Args {
 
 /// Fuzzes; `Ok(false)` if something was found, or nothing can be.
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    if run_command(drive()?.args(["--canary", "--seconds", "60"]))? {
+    if !run_command(drive()?.args(["--canary", "--seconds", "60"]))? {
         println!("the fuzzer did not find the defect it must find");
         return Ok(false);
     }
