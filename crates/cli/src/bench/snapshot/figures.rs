@@ -106,8 +106,7 @@ impl Case {
         add("pause", self.pause_ratio().map(|ratio| ratio.median));
         let gap = self.paired(Tool::Gcore, Tool::Faultless, &Sample::gap_ns);
         add("gap", gap.map(|ratio| ratio.median));
-        let total = self.paired(Tool::Faultless, Tool::Gcore, &Sample::total_ns);
-        add("total", total.map(|ratio| ratio.median));
+        add("total", self.total_ratio().map(|ratio| ratio.median));
         add("cached", self.cached_ratio().map(|ratio| ratio.median));
         add("synced", self.synced_ratio().map(|ratio| ratio.median));
         add("disk", self.disk_ratio().map(|ratio| ratio.median));
@@ -137,18 +136,16 @@ impl Case {
             let times = significant(ratio.median);
             findings.push(format!("{place}: the pause is {times} times shorter{verdict}"));
         }
-        let verdict = |ratio: &PairedRatio| match ratio.median <= 1.0 {
-            true => "as wanted",
-            false => "NOT the 1 wanted",
-        };
-        if let (Some(cached), Some(synced)) = (self.cached_ratio(), self.synced_ratio()) {
+        if let (Some(total), Some(cached), Some(synced)) =
+            (self.total_ratio(), self.cached_ratio(), self.synced_ratio())
+        {
+            let verdict = if total.median <= 1.0 { "as wanted" } else { "NOT the 1 wanted" };
             findings.push(format!(
-                "{place}: it takes {} of gcore's time until the core is in the page cache \
-                 (--no-sync), {}, and {} until it is on the disk, {}",
+                "{place}: it takes {} of gcore's total time, {verdict}; {} if it leaves the core \
+                 to the page cache, as gcore does, {} until both cores are on the disk",
+                significant(total.median),
                 significant(cached.median),
-                verdict(&cached),
                 significant(synced.median),
-                verdict(&synced),
             ));
         }
         if let Some(ratio) = self.disk_ratio() {
@@ -173,6 +170,11 @@ impl Case {
     /// Returns how many times longer gcore's pause is.
     fn pause_ratio(&self) -> Option<PairedRatio> {
         self.paired(Tool::Gcore, Tool::Faultless, &Sample::pause_ns)
+    }
+
+    /// Returns the share of gcore's total time that the snapshot takes.
+    fn total_ratio(&self) -> Option<PairedRatio> {
+        self.paired(Tool::Faultless, Tool::Gcore, &Sample::total_ns)
     }
 
     /// Returns the share of gcore's total time that a snapshot takes which, as gcore's core, is
