@@ -44,8 +44,8 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Output")]
     force: bool,
 
-    /// Leave the file to the page cache, as gcore does: sooner done, lost if the machine crashes
-    /// before the kernel has written it
+    /// Leave the file to the page cache, as gcore does: sooner done where the disk is slow, lost if
+    /// the machine crashes before the kernel has written it
     #[arg(long, help_heading = "Output")]
     no_sync: bool,
 

@@ -30,7 +30,7 @@ const SLICES_MAX: usize = 256;
 pub(super) struct DataFile {
     pending: PendingFile,
     /// The same file, opened for direct writing; `None` where the file system has no such thing,
-    /// and where nobody waits for the disk: then the page cache is the faster way.
+    /// and where the file is left to the page cache.
     direct: Option<File>,
     /// The file system wants something else than [`ALIGNMENT`].
     refused: AtomicBool,

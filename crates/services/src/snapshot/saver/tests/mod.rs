@@ -62,6 +62,7 @@ impl Rng {
         (self.0 >> 33) % n
     }
 }
+
 /// Runs one world to its end and returns what is wrong with the result.
 fn violations(seed: u64, missing: Missing) -> Vec<String> {
     let mut world = World::new(seed, missing);
