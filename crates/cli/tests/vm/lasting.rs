@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
-use crate::qemu::{Qemu, RAM, scratch, wait};
+use crate::qemu::{Qemu, RAM, Round, scratch, wait};
 use crate::report;
 use crate::restored::expect_continues;
 
@@ -56,15 +57,34 @@ impl Drop for Lazy {
     }
 }
 
+/// A guest that was saved to its end, and is being restored into another QEMU.
+struct Moved {
+    lazy: Lazy,
+    restored: Qemu,
+    /// What it told before it was saved.
+    before: Vec<Round>,
+    /// Where its memory and the saved one lie; last, as it goes last.
+    _scratch: TempDir,
+}
+
+impl Moved {
+    /// `None` where there is no QEMU, which is said.
+    fn lazily() -> Option<Moved> {
+        let scratch = scratch()?;
+        let saved = scratch.path().join("vm");
+        let source = Qemu::boot(scratch.path(), "source", RAM);
+        let before = source.wait_for(1);
+        report(&["save", "--quit"], &saved, &source.monitor);
+        let restored = Qemu::waiting(scratch.path(), "restored", RAM);
+        let lazy = Lazy::start(&saved, &restored.monitor);
+        Some(Moved { lazy, restored, before, _scratch: scratch })
+    }
+}
+
 #[test]
 fn no_byte_is_lost_when_workers_are_killed_nor_when_the_command_is() {
-    let Some(scratch) = scratch() else { return };
-    let saved = scratch.path().join("vm");
-    let source = Qemu::boot(scratch.path(), "source", RAM);
-    let before = source.wait_for(1);
-    report(&["save", "--quit"], &saved, &source.monitor);
-    let restored = Qemu::waiting(scratch.path(), "restored", RAM);
-    let lazy = Lazy::start(&saved, &restored.monitor);
+    let Some(moved) = Moved::lazily() else { return };
+    let Moved { lazy, restored, before, .. } = &moved;
     for _ in 0..3 {
         let worker = wait("a worker", || lazy.worker());
         kill_process(worker, Signal::KILL).unwrap();
@@ -75,18 +95,13 @@ fn no_byte_is_lost_when_workers_are_killed_nor_when_the_command_is() {
     // Whoever is left fills the memory and lets it go.
     wait("end of serving", || (!restored.is_paged()).then_some(()));
     let now = restored.rounds().len();
-    expect_continues(&before, &restored.wait_for(now + 2));
+    expect_continues(before, &restored.wait_for(now + 2));
 }
 
 #[test]
 fn a_guest_waits_and_reads_no_zeros_when_everybody_is_killed() {
-    let Some(scratch) = scratch() else { return };
-    let saved = scratch.path().join("vm");
-    let source = Qemu::boot(scratch.path(), "source", RAM);
-    let before = source.wait_for(1);
-    report(&["save", "--quit"], &saved, &source.monitor);
-    let restored = Qemu::waiting(scratch.path(), "restored", RAM);
-    let lazy = Lazy::start(&saved, &restored.monitor);
+    let Some(moved) = Moved::lazily() else { return };
+    let Moved { lazy, restored, before, .. } = &moved;
     let worker = wait("a worker", || lazy.worker());
     // The command first: it would start another worker.
     lazy.signal(Signal::KILL);
@@ -104,15 +119,10 @@ fn a_guest_waits_and_reads_no_zeros_when_everybody_is_killed() {
 
 #[test]
 fn an_interrupted_restore_fills_the_memory_first() {
-    let Some(scratch) = scratch() else { return };
-    let saved = scratch.path().join("vm");
-    let source = Qemu::boot(scratch.path(), "source", RAM);
-    let before = source.wait_for(1);
-    report(&["save", "--quit"], &saved, &source.monitor);
-    let restored = Qemu::waiting(scratch.path(), "restored", RAM);
-    let mut lazy = Lazy::start(&saved, &restored.monitor);
+    let Some(mut moved) = Moved::lazily() else { return };
+    let Moved { lazy, restored, before, .. } = &mut moved;
     lazy.signal(Signal::INT);
     assert!(lazy.child.wait().unwrap().success());
     assert!(!restored.is_paged() && !restored.holds_userfaultfd());
-    expect_continues(&before, &restored.wait_for(2));
+    expect_continues(before, &restored.wait_for(2));
 }
